@@ -1,0 +1,1 @@
+"""The lineage store. The only room that knows SQLAlchemy."""

@@ -1,0 +1,148 @@
+"""Engines and the one place that commits: `with transaction() as session: …`."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TypeVar
+
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from dsdc.errors import DatabaseUnavailable
+from dsdc.log import get_logger
+from dsdc.settings import DatabaseRole, settings
+
+log = get_logger(__name__)
+T = TypeVar("T")
+
+# PostgreSQL's "try again": serialization failure, deadlock, lock time-out; and a server that goes or comes.
+_RETRY_STATES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08000", "08003", "08006", "53300"}
+
+_default_role: DatabaseRole = "pipeline"
+
+
+def use_role(role: DatabaseRole) -> None:
+    """The role of this process's transactions from now on, where none is named; services call it once at start."""
+    global _default_role  # noqa: PLW0603
+    _default_role = role
+
+
+@lru_cache(maxsize=8)
+def engine(role: DatabaseRole) -> Engine:
+    """The process's connection pool for one database role."""
+    config = settings().database
+    made = create_engine(
+        settings().database_url(role),
+        pool_size=config.pool_size,
+        max_overflow=config.pool_size,
+        pool_pre_ping=True,
+        pool_timeout=30,
+        connect_args={
+            "connect_timeout": 10,
+            "application_name": f"dsdc-{role}",
+            "options": f"-c statement_timeout={config.statement_timeout_s * 1000} -c timezone=UTC",
+            "keepalives_idle": 30,
+        },
+    )
+
+    @event.listens_for(made, "connect")
+    def _vectors(connection: object, _record: object) -> None:
+        _register_vectors(connection)
+
+    return made
+
+
+def _register_vectors(connection: object) -> None:
+    from pgvector.psycopg2 import register_vector
+    from psycopg2 import ProgrammingError
+
+    try:
+        register_vector(connection)
+    except ProgrammingError:
+        # The extension is created by `dsdc db setup`, whose own first connection comes through here.
+        connection.rollback()  # type: ignore[attr-defined]
+
+
+def dispose_engines() -> None:
+    """Drop all pools: after a fork, or when a test has moved the database."""
+    engine.cache_clear()
+
+
+@contextmanager
+def transaction(role: DatabaseRole | None = None) -> Iterator[Session]:
+    """A session that commits at the end and rolls back on any error.
+
+    Raises:
+        DatabaseUnavailable: when the server cannot be reached or goes away.
+    """
+    try:
+        with Session(engine(role or _default_role), expire_on_commit=False) as session:
+            yield session
+            session.commit()
+    except OperationalError as error:
+        if is_transient(error):
+            raise _unavailable(error) from error
+        raise
+
+
+def is_transient(error: DBAPIError) -> bool:
+    """Whether the same transaction may succeed if it is tried again."""
+    state = getattr(error.orig, "pgcode", None)
+    # psycopg2 gives no SQLSTATE when there is no connection at all, or it broke.
+    return error.connection_invalidated or state is None or state in _RETRY_STATES
+
+
+def _unavailable(error: OperationalError) -> DatabaseUnavailable:
+    url = engine_url()
+    reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no answer"
+    return DatabaseUnavailable(
+        f"PostgreSQL at {url} does not answer ({reason}).",
+        hint="Start the platform with ./scripts/start.sh, or check database.url.",
+    )
+
+
+def engine_url() -> str:
+    """Host, port and database, without user or password, for messages."""
+    url = settings().database_url("owner")
+    return f"{url.host}:{url.port or 5432}/{url.database}"
+
+
+def retrying(work: Callable[[], T], *, attempts: int = 6, first_wait_s: float = 0.2) -> T:
+    """Run `work`, a whole transaction, again after a passing fault of the database.
+
+    Safe only for work that is idempotent: after a lost connection nobody knows whether COMMIT arrived.
+    Waits double, with jitter; about 10 s in all with the defaults.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            return work()
+        except (DatabaseUnavailable, DBAPIError) as error:
+            if isinstance(error, DBAPIError) and not is_transient(error):
+                raise
+            if attempt == attempts:
+                raise
+            wait = first_wait_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311
+            log.warning("db.retry", attempt=attempt, wait_s=round(wait, 2), error=str(error).splitlines()[0])
+            time.sleep(wait)
+    raise AssertionError("unreachable")
+
+
+def ping(role: DatabaseRole | None = None) -> None:
+    """Raise DatabaseUnavailable unless the database answers a query."""
+    with transaction(role) as session:
+        session.execute(text("SELECT 1"))
+
+
+def schema_version(role: DatabaseRole | None = None) -> str | None:
+    """The Alembic revision the database is at; None before the first migration."""
+    with transaction(role) as session:
+        exists = session.execute(text("SELECT to_regclass('alembic_version')")).scalar()
+        if exists is None:
+            return None
+        return session.execute(text("SELECT version_num FROM alembic_version")).scalar()
