@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import TypeVar
 
 from sqlalchemy import create_engine, event, text
@@ -33,9 +32,17 @@ def use_role(role: DatabaseRole) -> None:
     _default_role = role
 
 
-@lru_cache(maxsize=8)
+_engines: dict[DatabaseRole, Engine] = {}
+
+
 def engine(role: DatabaseRole) -> Engine:
     """The process's connection pool for one database role."""
+    if role not in _engines:
+        _engines[role] = _make_engine(role)
+    return _engines[role]
+
+
+def _make_engine(role: DatabaseRole) -> Engine:
     config = settings().database
     made = create_engine(
         settings().database_url(role),
@@ -70,8 +77,9 @@ def _register_vectors(connection: object) -> None:
 
 
 def dispose_engines() -> None:
-    """Drop all pools: after a fork, or when a test has moved the database."""
-    engine.cache_clear()
+    """Close all pools: when the settings name another database now."""
+    while _engines:
+        _engines.popitem()[1].dispose()
 
 
 @contextmanager

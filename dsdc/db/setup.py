@@ -6,7 +6,7 @@ Everything here may run again at any time. It runs as the owner (`database.url`,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from alembic import command
 from alembic.config import Config
@@ -14,6 +14,7 @@ from psycopg2 import sql
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.pool import NullPool
 
 from dsdc.db.session import engine_url
 from dsdc.errors import DatabaseError, DatabaseUnavailable
@@ -35,7 +36,7 @@ _GRANTS: dict[str, tuple[str, ...]] = {
         "GRANT UPDATE ON stage_attempts TO {role}",
         "GRANT UPDATE (file_path, page_count, state) ON original_documents TO {role}",
         "GRANT UPDATE (superseded_by) ON labels TO {role}",
-        "GRANT UPDATE (released) ON rejected_documents TO {role}",
+        "GRANT UPDATE ON rejected_documents TO {role}",
     ),
     "serve": (
         _READ_ALL,
@@ -83,8 +84,8 @@ def setup_database(config: Settings) -> None:
 
 
 def _connect(url: URL) -> Connection:
-    """A connection in autocommit: CREATE DATABASE cannot run inside a transaction."""
-    made = create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 10})
+    """A connection in autocommit, for CREATE DATABASE cannot run in a transaction; closing it really ends it."""
+    made = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args={"connect_timeout": 10})
     return made.connect()
 
 
@@ -129,7 +130,7 @@ def _create_database(connection: Connection, name: str, owner: str | None) -> No
 
 def _execute(connection: Connection, statement: sql.Composable) -> None:
     """Run DDL whose names psycopg2 has quoted; SQLAlchemy's text() cannot quote identifiers."""
-    raw = connection.connection.driver_connection
+    raw: Any = connection.connection.driver_connection
     connection.exec_driver_sql(statement.as_string(raw).replace("%", "%%"))
 
 
@@ -195,7 +196,7 @@ def alembic_config() -> Config:
 
 def migrate(owner: URL, revision: str = "head") -> None:
     """Upgrade the schema; two processes at once are kept apart by an advisory lock."""
-    made = create_engine(owner)
+    made = create_engine(owner, poolclass=NullPool)
     config = alembic_config()
     with made.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(hashtext('dsdc.migrate'))"))
@@ -206,7 +207,6 @@ def migrate(owner: URL, revision: str = "head") -> None:
         finally:
             connection.rollback()
             connection.execute(text("SELECT pg_advisory_unlock(hashtext('dsdc.migrate'))"))
-    made.dispose()
 
 
 def _grant(connection: Connection, config: Settings) -> None:
@@ -217,7 +217,7 @@ def _grant(connection: Connection, config: Settings) -> None:
             _execute(connection, sql.SQL("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}").format(name))
         for statement in statements:
             try:
-                _execute(connection, sql.SQL(statement).format(role=name))  # type: ignore[arg-type]
+                _execute(connection, sql.SQL(statement).format(role=name))
             except ProgrammingError as error:
                 if role != "exporter":
                     raise

@@ -46,6 +46,9 @@ class Sighting(Base):
     name: Mapped[str] = mapped_column(Text)  # as it arrived, undecodable bytes escaped
     folder: Mapped[str] = mapped_column(Text, server_default="")
     author: Mapped[str | None] = mapped_column(Text)  # user or run that brought it
+    # Path, inode and change time of an arriving file: the same arrival met twice, after a crash between COMMIT and
+    # the removal of the file or by two ingesters at once, is one sighting.
+    arrival_key: Mapped[Sha256 | None] = mapped_column(unique=True)
     seen: Mapped[Now]
 
 

@@ -266,6 +266,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("folder", sa.Text(), server_default="", nullable=False),
         sa.Column("author", sa.Text(), nullable=True),
+        sa.Column("arrival_key", sa.String(length=64), nullable=True),
         sa.Column("seen", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.CheckConstraint(
             "source IN ('inbox', 'import', 'api', 'cli', 'attachment')", name=op.f("ck_sightings_source_known")
@@ -274,6 +275,7 @@ def upgrade() -> None:
             ["document_id"], ["original_documents.id"], name=op.f("fk_sightings_document_id_original_documents")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sightings")),
+        sa.UniqueConstraint("arrival_key", name=op.f("uq_sightings_arrival_key")),
     )
     op.create_index("ix_sightings_document_id", "sightings", ["document_id"], unique=False)
     op.create_table(

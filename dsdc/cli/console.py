@@ -1,0 +1,74 @@
+"""How the command talks: tables and progress for people, JSON for programs, errors on standard error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from dsdc.errors import DsdcError
+
+out = Console()
+err = Console(stderr=True)
+
+
+def fail(error: DsdcError) -> None:
+    """Print an error: what happened, then what to do."""
+    err.print(f"[bold red]error:[/] {error.message}", highlight=False, soft_wrap=True)
+    if error.hint:
+        err.print(f"       {error.hint}", highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """JSON alone on standard output."""
+    print(json.dumps(value, indent=2, default=str, ensure_ascii=False))  # noqa: T201
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    made = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        made.add_column(column)
+    for row in rows:
+        made.add_row(*("" if value is None else str(value) for value in row))
+    out.print(made)
+
+
+def pairs(title: str, values: Mapping[str, Any]) -> None:
+    """A two-column table."""
+    table(title, ["", ""], list(values.items()))
+
+
+class Bars:
+    """One progress bar a step, each made when its step first reports."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, Any] = {}
+
+    def step(self, name: str, done: int, still: int) -> None:
+        """`done` of `done + still` items of `name` are finished."""
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=None)
+        self._progress.update(self._tasks[name], completed=done, total=max(done + still, 1))
+
+    def of(self, name: str) -> Any:
+        """A callback (done, still) for one step."""
+        return lambda done, still: self.step(name, done, still)
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<14}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        yield Bars(progress)

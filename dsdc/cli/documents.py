@@ -1,0 +1,153 @@
+"""`dsdc ingest`, `process`, `import`, `predict`: documents in, answers out."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dsdc.cli.console import bars, err, out, pairs, print_json, table
+from dsdc.errors import DocumentError, DsdcError, NotFound, PurposeFailed
+from dsdc.settings import settings
+
+
+class StageName(StrEnum):
+    render = "render"
+    text = "text"
+    clean = "clean"
+    embed = "embed"
+
+
+class ImportKind(StrEnum):
+    folder = "folder"
+    rvl_cdip = "rvl-cdip"
+    csv = "csv"
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def attach(app: typer.Typer) -> None:
+    app.command("ingest")(ingest)
+    app.command("process")(process)
+    app.command("import")(import_)
+    app.command("predict")(predict)
+
+
+def ingest(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Files or folders; the inbox without any.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take the files of data/to_ingest, or copy in the files and folders named."""
+    from dsdc.pipeline.ingest import ingest_inbox
+
+    reports = []
+    with bars() as progress:
+        if not paths:
+            reports.append(ingest_inbox(author=getpass.getuser(), progress=_still(progress.of("ingest"))))
+        for path in paths or []:
+            reports.append(_take(path, "cli", None, _still(progress.of(f"ingest {path.name}"))))
+    _show([report.as_dict() for report in reports], as_json)
+
+
+def _still(tell: Any) -> Any:
+    return lambda done, total: tell(done, total - done)
+
+
+def _take(path: Path, source: Any, manifest: Path | None, progress: Any) -> Any:
+    from dsdc.pipeline.ingest import ingest_inbox
+
+    if not path.exists():
+        raise NotFound(f"{path} does not exist.")
+    folder, only = (path, None) if path.is_dir() else (path.parent, path.name)
+    return ingest_inbox(
+        folder=folder.resolve(),
+        only=only,
+        source=source,
+        author=getpass.getuser(),
+        keep=True,
+        manifest=manifest,
+        progress=progress,
+    )
+
+
+def _show(reports: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(reports)
+        return
+    for report in reports:
+        counts = {key: value for key, value in report.items() if isinstance(value, int)}
+        pairs("Ingest", counts)
+        for name, reason in report["reasons"].items():
+            out.print(f"  [yellow]{name}[/]: {reason}", highlight=False)
+        if report["unknown_labels"]:
+            out.print(f"  labels that are no class of the taxonomy: {', '.join(report['unknown_labels'])}")
+
+
+def import_(
+    kind: Annotated[ImportKind, typer.Argument(help="How the labels come.")],
+    path: Annotated[Path, typer.Argument(help="The folder; for csv, the folder that `file` is relative to.")],
+    labels: Annotated[Path | None, typer.Option(help="A CSV with the columns file,label.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy documents in, with their labels: folder and rvl-cdip read <class>/<file>, csv reads a labels file."""
+    if kind is ImportKind.csv and labels is None:
+        raise typer.BadParameter("csv needs --labels FILE")
+    with bars() as progress:
+        report = _take(path, "import", labels, _still(progress.of("import")))
+    _show([report.as_dict()], as_json)
+
+
+def process(
+    stage: Annotated[StageName | None, typer.Option(help="Only this stage.")] = None, as_json: AsJson = False
+) -> None:
+    """Work off everything that is pending: render, text, clean, embed."""
+    from dsdc.pipeline.assembly import STAGES, assemble
+    from dsdc.pipeline.worker import run_stage
+
+    names = [name for name in STAGES if stage is None or name.split("-")[0] == stage.value]
+    ready = assemble(settings())
+    with bars() as progress:
+        reports = [run_stage(name, progress=progress.of(name), assembly=ready).as_dict() for name in names]
+    if as_json:
+        print_json(reports)
+        return
+    columns = ["stage", "done", "skipped", "failed", "retried", "lost", "seconds"]
+    table("Stages", columns, [[report[c] for c in columns] for report in reports])
+
+
+def predict(
+    files: Annotated[list[Path], typer.Argument(help="Documents to classify.")],
+    store: Annotated[bool, typer.Option(help="Keep the documents and what was made of them.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Classify files with the champion, here in this process; each answer is stored."""
+    from dsdc.pipeline.answer import Answerer
+    from dsdc.storage import open_storage
+
+    answerer = Answerer(settings(), open_storage(settings()))
+    answerer.load()
+    answers, failures = [], 0
+    for file in files:
+        try:
+            data = file.read_bytes()
+            answer = answerer.answer(data, name=file.name, author=getpass.getuser(), source="cli", store=store)
+        except DocumentError as error:
+            failures += 1
+            err.print(f"{file}: {error}", highlight=False)
+            continue
+        except OSError as error:
+            raise DsdcError(f"{file} cannot be read: {error.strerror}.") from error
+        answers.append(answer.as_dict() | {"file": str(file)})
+    if as_json:
+        print_json(answers)
+    else:
+        rows = [[a["file"], a["label"], f"{a['probability']:.3f}", a["decision"], a["prediction_id"]] for a in answers]
+        table("Predictions", ["file", "class", "probability", "decision", "prediction"], rows)
+    if failures:
+        sys.stdout.flush()
+        raise PurposeFailed(f"{failures} of {len(files)} files could not be classified.")

@@ -1,0 +1,57 @@
+"""`dsdc`: one command for everything that is not a click. Errors are one line that says what to do."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import dsdc
+from dsdc import log
+from dsdc.cli import clip, database, demo, documents, keys, models, platform, samples, state, users
+from dsdc.cli.console import fail
+from dsdc.errors import DsdcError
+from dsdc.settings import settings
+
+app = typer.Typer(
+    name="dsdc",
+    help="Document classification with full lineage.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(clip.app, name="clip")
+app.add_typer(database.app, name="db")
+app.add_typer(keys.app, name="keys")
+app.add_typer(users.app, name="users")
+app.add_typer(platform.app, name="platform", hidden=True)
+for part in (state, documents, models, samples, demo):
+    part.attach(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dsdc {dsdc.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,  # noqa: ARG001
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to standard error.")] = False,
+) -> None:
+    config = settings().logging
+    log.configure(config.level if verbose or not sys.stderr.isatty() else "warning", config.format)
+
+
+def main() -> None:
+    """Run the command; a known error becomes a message and exit status 1."""
+    try:
+        app()
+    except DsdcError as error:
+        fail(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

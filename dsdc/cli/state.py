@@ -1,0 +1,151 @@
+"""`dsdc status` and `dsdc doctor`: where things stand, and what is wrong with this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from dsdc.cli.console import out, pairs, print_json, table
+from dsdc.errors import MissingSystemPackage, SecretsError, SetupError
+from dsdc.pipeline.status import Check, database_check, platform_status, run_check
+from dsdc.settings import Settings, secrets, settings
+
+# Program -> (Debian package, what needs it).
+PROGRAMS = {
+    "tesseract": ("tesseract-ocr", "OCR"),
+    "pdftoppm": ("poppler-utils", "PDF pages that pdfium cannot draw"),
+    "prometheus": ("prometheus", "metrics"),
+    "prometheus-alertmanager": ("prometheus-alertmanager", "alerts"),
+    "prometheus-postgres-exporter": ("prometheus-postgres-exporter", "the database's metrics"),
+}
+PACKAGES = ("torch", "open-clip-torch", "apache-airflow", "mlflow", "fastapi", "streamlit", "sqlalchemy", "pgvector")
+
+
+def attach(app: typer.Typer) -> None:
+    app.command("status")(status)
+    app.command("doctor")(doctor)
+
+
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Rows, open and failed work, labels, the champion, and which services answer."""
+    found = platform_status()
+    if as_json:
+        print_json(found)
+        return
+    pairs("Rows", found["tables"])
+    columns = ["pending", "running", "done", "skipped", "failed"]
+    rows = [[name, *(counts[c] for c in columns)] for name, counts in found["stages"].items()]
+    table("Stages", ["stage", *columns], rows)
+    pairs("Services", found["services"])
+    model = found["champion"]
+    if model is None:
+        out.print("No champion yet: run the DAG train_model, or dsdc train.")
+    else:
+        measured = ", ".join(f"{key} {value:.3f}" for key, value in model["metrics"].items())
+        out.print(f"Champion: {model['name']} version {model['version']} ({measured})")
+
+
+def doctor() -> None:
+    """Check this machine and this configuration; exit status 1 if something has to be mended."""
+    checks = [run_check(name, look) for name, look in _looks().items()]
+    table("Doctor", ["", "check", "detail"], [["ok" if c.ok else "FAIL", c.name, c.detail] for c in checks])
+    if not _all_right(checks):
+        out.print("Mend what says FAIL, top to bottom, and run this again.")
+        sys.exit(1)
+
+
+def _all_right(checks: list[Check]) -> bool:
+    return all(check.ok for check in checks)
+
+
+def _looks() -> dict[str, Callable[[], str]]:
+    config = settings()
+    looks: dict[str, Callable[[], str]] = {
+        "python": _python,
+        "settings": lambda: f"valid; root {config.root}",
+        "secrets": lambda: _secrets(config),
+        "disk": lambda: _disk(config),
+    }
+    looks |= {f"program {name}": _program(name, *need) for name, need in PROGRAMS.items()}
+    looks |= {f"package {name}": _package(name) for name in PACKAGES}
+    looks["ocr languages"] = lambda: _languages(config)
+    looks["clip"] = lambda: _clip(config)
+    looks["device"] = _device
+    looks["database"] = database_check
+    return looks
+
+
+def _python() -> str:
+    if sys.version_info[:2] != (3, 11):
+        raise SetupError(f"Python {sys.version.split()[0]} runs; the platform needs 3.11.")
+    return sys.version.split()[0]
+
+
+def _secrets(config: Settings) -> str:
+    found = secrets()
+    mode = (config.root / ".secrets").stat().st_mode & 0o777 if (config.root / ".secrets").exists() else 0o600
+    if mode & 0o077:
+        raise SecretsError(f".secrets has mode {mode:o}.", hint="Run chmod 600 .secrets.")
+    return f"{len(found.values)} values, none weak"
+
+
+def _disk(config: Settings) -> str:
+    free = shutil.disk_usage(config.root).free / 1e9
+    if free < 2:
+        raise SetupError(f"Only {free:.1f} GB are free.", hint="Free at least 2 GB.")
+    return f"{free:.0f} GB free"
+
+
+def _program(name: str, package: str, purpose: str) -> Callable[[], str]:
+    def look() -> str:
+        path = shutil.which(name)
+        if path is None:
+            raise MissingSystemPackage(f"{name} is missing ({purpose}).", hint=f"apt-get install {package}")
+        return path
+
+    return look
+
+
+def _package(name: str) -> Callable[[], str]:
+    def look() -> str:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            raise SetupError(f"{name} is not installed.", hint="Run ./scripts/install.sh.") from None
+
+    return look
+
+
+def _languages(config: Settings) -> str:
+    try:
+        listed = subprocess.run(["tesseract", "--list-langs"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise MissingSystemPackage("tesseract does not run.", hint="apt-get install tesseract-ocr") from error
+    have = set(listed.stdout.split()) | set(listed.stderr.split())
+    missing = [code for code in config.ocr.languages.split("+") if code not in have]
+    if missing:
+        packages = " ".join(f"tesseract-ocr-{code.replace('_', '-')}" for code in missing)
+        raise MissingSystemPackage(f"OCR languages missing: {', '.join(missing)}.", hint=f"apt-get install {packages}")
+    return config.ocr.languages
+
+
+def _clip(config: Settings) -> str:
+    from dsdc.processors.registry import configured
+
+    embedder = configured(config).embedder
+    return f"{config.clip.model}, weights sha256 {embedder.weights_sha256[:16]}…"
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"cuda: {torch.cuda.get_device_name(0)}"
+    return f"cpu, {os.cpu_count()} cores"

@@ -1,0 +1,1 @@
+"""Queries as sentences. A repository holds a session and never commits."""

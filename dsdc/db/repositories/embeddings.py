@@ -1,0 +1,205 @@
+"""CLIP vectors, by page and by nearness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from dsdc.db.tables import Embedding
+
+Vectors = npt.NDArray[np.float32]
+Modality = Literal["image", "text"]
+
+
+@dataclass(frozen=True)
+class VectorRow:
+    """A vector of one page image or of one page text; exactly one of the two ids is given."""
+
+    embedding: Vectors
+    clip_version: str
+    processed_image_id: int | None = None
+    processed_text_id: int | None = None
+
+
+@dataclass(frozen=True)
+class PageVector:
+    """A stored vector, with the page it belongs to."""
+
+    id: int
+    document_id: str
+    page: int
+    modality: Modality
+    vector: Vectors
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Processor ids of the four processors whose rows belong together."""
+
+    render: int
+    text: int
+    clean: int
+    embed: int
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A labelled document near a query: cosine similarity, mean over the modalities that both have."""
+
+    document_id: str
+    label: str
+    label_source: str
+    author: str
+    similarity: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "document_id": self.document_id,
+            "label": self.label,
+            "label_source": self.label_source,
+            "author": self.author,
+            "similarity": round(self.similarity, 4),
+        }
+
+
+_IMAGE_PAGES = """
+    SELECT e.id, i.document_id, i.page, 'image' AS modality, e.embedding
+    FROM embeddings e JOIN processed_images i ON i.id = e.processed_image_id
+    WHERE e.processor_id = :embed AND i.processor_id = :render
+"""
+_TEXT_PAGES = """
+    SELECT e.id, t.document_id, t.page, 'text' AS modality, e.embedding
+    FROM embeddings e
+    JOIN processed_texts c ON c.id = e.processed_text_id
+    JOIN raw_texts t ON t.id = c.raw_text_id
+    JOIN processed_images i ON i.id = t.processed_image_id
+    WHERE e.processor_id = :embed AND c.processor_id = :clean AND t.processor_id = :text AND i.processor_id = :render
+"""
+
+# The width and the processor are written into the statement: only then does it match the model's partial index.
+_NEAREST = """
+    WITH near AS (
+        (SELECT i.document_id FROM embeddings e JOIN processed_images i ON i.id = e.processed_image_id
+         JOIN current_labels l ON l.document_id = i.document_id AND l.taxonomy = :taxonomy
+         WHERE e.processor_id = {embed} AND e.processed_image_id IS NOT NULL AND i.document_id <> :self
+           AND CAST(:has_image AS boolean)
+         ORDER BY e.embedding::vector({width}) <=> CAST(:image AS vector({width})) LIMIT :candidates)
+        UNION
+        (SELECT t.document_id FROM embeddings e JOIN processed_texts c ON c.id = e.processed_text_id
+         JOIN raw_texts t ON t.id = c.raw_text_id
+         JOIN current_labels l ON l.document_id = t.document_id AND l.taxonomy = :taxonomy
+         WHERE e.processor_id = {embed} AND e.processed_text_id IS NOT NULL AND t.document_id <> :self
+           AND CAST(:has_text AS boolean)
+         ORDER BY e.embedding::vector({width}) <=> CAST(:text AS vector({width})) LIMIT :candidates)
+    ), scores AS (
+        SELECT n.document_id,
+            (SELECT max(1 - (e.embedding::vector({width}) <=> CAST(:image AS vector({width}))))
+             FROM processed_images i JOIN embeddings e ON e.processed_image_id = i.id
+             WHERE i.document_id = n.document_id AND e.processor_id = {embed} AND CAST(:has_image AS boolean)) AS image,
+            (SELECT max(1 - (e.embedding::vector({width}) <=> CAST(:text AS vector({width}))))
+             FROM raw_texts t JOIN processed_texts c ON c.raw_text_id = t.id
+             JOIN embeddings e ON e.processed_text_id = c.id
+             WHERE t.document_id = n.document_id AND e.processor_id = {embed} AND CAST(:has_text AS boolean)) AS words
+        FROM near n
+    )
+    SELECT s.document_id, l.label, l.source, l.author,
+           (coalesce(s.image, s.words) + coalesce(s.words, s.image)) / 2 AS similarity
+    FROM scores s JOIN current_labels l ON l.document_id = s.document_id AND l.taxonomy = :taxonomy
+    JOIN original_documents d ON d.id = s.document_id AND d.state = 'stored'
+    ORDER BY similarity DESC, s.document_id LIMIT :limit
+"""
+
+
+class Embeddings:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, processor_id: int, rows: Sequence[VectorRow]) -> None:
+        if not rows:
+            return
+        values = [
+            {
+                "processed_image_id": r.processed_image_id,
+                "processed_text_id": r.processed_text_id,
+                "clip_version": r.clip_version,
+                "width": len(r.embedding),
+                "embedding": r.embedding,
+                "processor_id": processor_id,
+            }
+            for r in rows
+        ]
+        self._session.execute(insert(Embedding).on_conflict_do_nothing(), values)
+
+    def ensure_index(self, processor_id: int, width: int) -> None:
+        """Create this model's nearest-neighbour indexes if they are not there."""
+        self._session.execute(
+            text("SELECT ensure_embedding_index(:processor, :width)"), {"processor": processor_id, "width": width}
+        )
+
+    def of_documents(self, document_ids: Sequence[str], versions: Versions) -> list[PageVector]:
+        """All page vectors of these documents that these processor versions made, ordered by document and page."""
+        query = text(
+            f"SELECT * FROM ({_IMAGE_PAGES} UNION ALL {_TEXT_PAGES}) v "  # noqa: S608 - constants of this file
+            "WHERE document_id = ANY (:ids) ORDER BY document_id, page, modality"
+        )
+        rows = self._session.execute(query, _ids(versions) | {"ids": list(document_ids)})
+        return [PageVector(r.id, r.document_id, r.page, r.modality, _vector(r.embedding)) for r in rows]
+
+    def count(self, processor_id: int) -> int:
+        query = text("SELECT count(*) FROM embeddings WHERE processor_id = :processor")
+        return int(self._session.scalar(query, {"processor": processor_id}) or 0)
+
+    def nearest_labelled(
+        self,
+        *,
+        embed: int,
+        image: Vectors | None,
+        words: Vectors | None,
+        taxonomy: str,
+        exclude: str = "",
+        limit: int = 5,
+        candidates: int = 50,
+    ) -> list[Neighbour]:
+        """The labelled documents nearest to the query vectors, best first; each query vector has length 1."""
+        given = image if image is not None else words
+        if given is None or limit == 0:
+            return []
+        zeros = np.zeros_like(given)
+        # Labelled documents may be few among many: let the index go on until enough of them are found.
+        self._session.execute(text("SET LOCAL hnsw.iterative_scan = relaxed_order"))
+        rows = self._session.execute(
+            text(_NEAREST.format(embed=int(embed), width=len(given))),
+            {
+                "image": _literal(zeros if image is None else image),
+                "text": _literal(zeros if words is None else words),
+                "has_image": image is not None,
+                "has_text": words is not None,
+                "taxonomy": taxonomy,
+                "self": exclude,
+                "limit": limit,
+                "candidates": candidates,
+            },
+        )
+        return [Neighbour(r.document_id, r.label, r.source, r.author, float(r.similarity)) for r in rows]
+
+
+def _ids(versions: Versions) -> dict[str, Any]:
+    return {"render": versions.render, "text": versions.text, "clean": versions.clean, "embed": versions.embed}
+
+
+def _vector(value: Any) -> Vectors:
+    """float32 array, from an array of the registered driver type or from PostgreSQL's text form."""
+    if isinstance(value, str):
+        return np.fromstring(value[1:-1], sep=",", dtype=np.float32)
+    return np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value, dtype=np.float32)
+
+
+def _literal(vector: Vectors) -> str:
+    return "[" + ",".join(f"{x:.8g}" for x in vector.tolist()) + "]"

@@ -1,0 +1,63 @@
+"""Answers and what they stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from dsdc.db.tables import Prediction
+
+
+@dataclass(frozen=True)
+class NewPrediction:
+    """One answer, as it is stored."""
+
+    id: UUID
+    document_sha256: str
+    document_id: str | None
+    original_name: str
+    pages: int
+    model_version_id: int
+    embedding_ids: list[int]
+    label: str
+    probability: float
+    probabilities: Mapping[str, float]
+    prediction_set: list[str]
+    decision: str
+    neighbours: Sequence[Mapping[str, Any]]
+    versions: Mapping[str, Any]
+    timings_ms: Mapping[str, float]
+    source: str
+    author: str
+
+
+class Predictions:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, prediction: NewPrediction) -> Any:
+        """Store an answer; returns the database's time of it."""
+        row = insert(Prediction).values(**asdict(prediction)).returning(Prediction.created)
+        return self._session.execute(row).scalar_one()
+
+    def get(self, prediction_id: UUID) -> Prediction | None:
+        return self._session.get(Prediction, prediction_id)
+
+    def lineage(self, prediction_id: UUID) -> list[dict[str, Any]]:
+        """Rows of `prediction_lineage`: one for each embedding that entered the answer."""
+        rows = self._session.execute(
+            text("SELECT * FROM prediction_lineage WHERE prediction_id = :id ORDER BY page, embedding_of"),
+            {"id": prediction_id},
+        )
+        return [dict(r._mapping) for r in rows]
+
+    def counts(self) -> dict[str, int]:
+        """Answers by decision."""
+        rows = self._session.execute(text("SELECT decision, count(*) AS n FROM predictions GROUP BY decision"))
+        return {r.decision: r.n for r in rows}

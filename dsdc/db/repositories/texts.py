@@ -1,0 +1,94 @@
+"""Text as read and as cleaned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import Select, String, cast, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from dsdc.db.tables import OriginalDocument, ProcessedText, RawText
+
+
+@dataclass(frozen=True)
+class RawTextRow:
+    """Text read from one page image; `words` are [text, left, top, width, height, confidence]."""
+
+    document_id: str
+    page: int
+    processed_image_id: int
+    raw_text: str
+    extraction: str
+    confidence: float | None
+    words: Sequence[Sequence[Any]] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RawTexts:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @staticmethod
+    def made_by(processor_id: int) -> Select[str, str]:
+        return (
+            select(cast(RawText.id, String), RawText.document_id)
+            .join(OriginalDocument, OriginalDocument.id == RawText.document_id)
+            .where(RawText.processor_id == processor_id, OriginalDocument.state == "stored")
+        )
+
+    def add(self, processor_id: int, rows: Sequence[RawTextRow]) -> None:
+        if rows:
+            values = [asdict(r) | {"processor_id": processor_id} for r in rows]
+            self._session.execute(insert(RawText).values(values).on_conflict_do_nothing())
+
+    def many(self, ids: Sequence[int]) -> dict[int, RawText]:
+        return {row.id: row for row in self._session.scalars(select(RawText).where(RawText.id.in_(ids)))}
+
+    def of_images(self, image_ids: Sequence[int], processor_id: int) -> dict[int, RawText]:
+        """By page image."""
+        found = self._session.scalars(
+            select(RawText).where(RawText.processed_image_id.in_(image_ids), RawText.processor_id == processor_id)
+        )
+        return {row.processed_image_id: row for row in found}
+
+
+@dataclass(frozen=True)
+class CleanTextRow:
+    raw_text_id: int
+    processed_text: str
+    changes: Mapping[str, int] = field(default_factory=dict)
+
+
+class ProcessedTexts:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @staticmethod
+    def made_by(processor_id: int) -> Select[str, str]:
+        return (
+            select(cast(ProcessedText.id, String), RawText.document_id)
+            .join(RawText, RawText.id == ProcessedText.raw_text_id)
+            .join(OriginalDocument, OriginalDocument.id == RawText.document_id)
+            .where(ProcessedText.processor_id == processor_id, OriginalDocument.state == "stored")
+        )
+
+    def add(self, processor_id: int, rows: Sequence[CleanTextRow]) -> None:
+        if rows:
+            values = [asdict(r) | {"processor_id": processor_id} for r in rows]
+            self._session.execute(insert(ProcessedText).values(values).on_conflict_do_nothing())
+
+    def many(self, ids: Sequence[int]) -> dict[int, ProcessedText]:
+        found = self._session.scalars(select(ProcessedText).where(ProcessedText.id.in_(ids)))
+        return {row.id: row for row in found}
+
+    def of_raw_texts(self, raw_text_ids: Sequence[int], processor_id: int) -> dict[int, ProcessedText]:
+        """By raw text."""
+        found = self._session.scalars(
+            select(ProcessedText).where(
+                ProcessedText.raw_text_id.in_(raw_text_ids), ProcessedText.processor_id == processor_id
+            )
+        )
+        return {row.raw_text_id: row for row in found}

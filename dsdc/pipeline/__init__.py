@@ -1,0 +1,1 @@
+"""What applies processors to documents: ingest, stages, workers, training, and answers."""

@@ -1,0 +1,96 @@
+"""The stages with their registered processors and the store: what a worker and the prediction service run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dsdc.db.repositories.embeddings import Embeddings, Versions
+from dsdc.db.repositories.processors import Processors
+from dsdc.db.session import transaction
+from dsdc.errors import NotFound
+from dsdc.pipeline.contract import Stage
+from dsdc.pipeline.stages.clean_text import CleanStage
+from dsdc.pipeline.stages.embed import EmbedImageStage, EmbedTextStage
+from dsdc.pipeline.stages.render import RenderStage
+from dsdc.pipeline.stages.text import TextStage
+from dsdc.processors.contract import Processor
+from dsdc.processors.registry import ProcessorSet, configured
+from dsdc.settings import Settings
+from dsdc.storage import Storage, open_storage
+
+STAGES = ("render", "text", "clean", "embed-image", "embed-text")
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """All stages of one configuration. `versions` are the processor ids whose rows belong together."""
+
+    processors: ProcessorSet
+    versions: Versions
+    render: RenderStage
+    text: TextStage
+    clean: CleanStage
+    embed_image: EmbedImageStage
+    embed_text: EmbedTextStage
+
+    def stage(self, name: str) -> Stage[Any, Any]:
+        """The stage called `name`.
+
+        Raises:
+            NotFound: naming the stages that there are.
+        """
+        stages: tuple[Stage[Any, Any], ...] = (
+            self.render,
+            self.text,
+            self.clean,
+            self.embed_image,
+            self.embed_text,
+        )
+        for stage in stages:
+            if stage.name == name:
+                return stage
+        raise NotFound(f"There is no stage {name!r}.", hint=f"Stages: {', '.join(STAGES)}.")
+
+
+def register(processors: ProcessorSet) -> Versions:
+    """Record the processors' versions and return their ids."""
+    with transaction() as session:
+        ids = Processors(session)
+
+        def one(p: Processor) -> int:
+            return ids.register(p.stage, p.name, p.version, p.params_hash, p.params)
+
+        return Versions(
+            render=one(processors.renderer),
+            text=one(processors.reader),
+            clean=one(processors.cleaner),
+            embed=one(processors.embedder),
+        )
+
+
+def assemble(config: Settings, storage: Storage | None = None) -> Assembly:
+    """Build the stages that the settings ask for; registers processors in the database."""
+    place = storage or open_storage(config)
+    processors = configured(config)
+    versions = register(processors)
+    return bind(processors, versions, place)
+
+
+def bind(processors: ProcessorSet, versions: Versions, storage: Storage) -> Assembly:
+    """The stages over a given store; the prediction service binds them to a scratch store for documents not kept."""
+    return Assembly(
+        processors=processors,
+        versions=versions,
+        render=RenderStage(processors.renderer, versions.render, storage),
+        text=TextStage(processors.reader, versions.text, versions.render, storage),
+        clean=CleanStage(processors.cleaner, versions.clean, versions.text),
+        embed_image=EmbedImageStage(processors.embedder, versions.embed, versions.render, storage),
+        embed_text=EmbedTextStage(processors.embedder, versions.embed, versions.clean),
+    )
+
+
+def ensure_vector_index(assembly: Assembly) -> None:
+    """Create the nearest-neighbour index of the embedder in use."""
+    with transaction() as session:
+        Embeddings(session).ensure_index(assembly.versions.embed, assembly.processors.embedder.width)
