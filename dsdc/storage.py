@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
@@ -45,16 +45,17 @@ class Storage(Protocol):
     def put_bytes(self, area: Area, data: bytes) -> Stored: ...
     def read(self, key: str) -> bytes: ...
     def exists(self, key: str) -> bool: ...
-    def local(self, key: str) -> object: ...
+    def local(self, key: str) -> AbstractContextManager[Path]: ...
     def keys(self, area: Area) -> Iterator[str]: ...
     def delete(self, key: str) -> None: ...
 
 
 class FolderStorage:
-    """The store as folders of this machine."""
+    """The store as folders of this machine; `durable=False` is for scratch that nobody needs after a crash."""
 
-    def __init__(self, raw: Path, processed: Path) -> None:
+    def __init__(self, raw: Path, processed: Path, *, durable: bool = True) -> None:
         self._areas: dict[str, Path] = {"raw": raw, "processed": processed}
+        self._durable = durable
 
     def _path(self, key: str) -> Path:
         area, _, rest = key.partition("/")
@@ -80,7 +81,8 @@ class FolderStorage:
                     target.write(chunk)
                     size += len(chunk)
                 target.flush()
-                os.fsync(target.fileno())
+                if self._durable:
+                    os.fsync(target.fileno())
             stored = Stored(key_of(area, digest.hexdigest()), digest.hexdigest(), size)
             self._publish(draft, self._path(stored.key))
         except OSError as error:
@@ -95,6 +97,8 @@ class FolderStorage:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft.chmod(0o644)
         draft.replace(target)
+        if not self._durable:
+            return
         for folder in (target.parent, target.parent.parent):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:

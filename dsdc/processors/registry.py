@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dsdc.processors.clean import TextCleaner
 from dsdc.processors.contract import Cleaner, Embedder, Renderer, TextReader
-from dsdc.processors.embed import OpenClipEmbedder
+from dsdc.processors.embed.embedder import OpenClipEmbedder
 from dsdc.processors.ocr import TesseractReader
 from dsdc.processors.render import PageRenderer
 from dsdc.settings import Settings

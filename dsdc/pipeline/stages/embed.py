@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from sqlalchemy import Select
 from sqlalchemy.orm import Session
 
 from dsdc.db.repositories.embeddings import Embeddings, VectorRow, Vectors
 from dsdc.db.repositories.pages import ProcessedImages
 from dsdc.db.repositories.texts import ProcessedTexts
-from dsdc.errors import DocumentError, ModelError
+from dsdc.errors import BytesMissing, DocumentError, ModelError
 from dsdc.pipeline.contract import Produced, Stage
 from dsdc.processors.contract import Embedder
 from dsdc.storage import Storage
@@ -70,9 +70,15 @@ class EmbedImageStage(Stage[ImageInput, Vectors]):
 
     def compute(self, inputs: Sequence[ImageInput]) -> Iterator[Produced[Vectors]]:
         # Opened, not decoded: the embedder decodes and shrinks in its own threads, ahead of the model.
-        images = [Image.open(io.BytesIO(self._storage.read(page.image_file))) for page in inputs]
-        for index, vector in enumerate(self._embedder.images(images)):
-            yield _produced(index, vector)
+        images: dict[int, Image.Image] = {}
+        for index, page in enumerate(inputs):
+            try:
+                images[index] = Image.open(io.BytesIO(self._storage.read(page.image_file)))
+            except (BytesMissing, UnidentifiedImageError) as error:
+                yield Produced(index, error=error)
+        if images:
+            for index, vector in zip(images, self._embedder.images(list(images.values())), strict=True):
+                yield _produced(index, vector)
 
     def record(self, session: Session, source: ImageInput, rows: Sequence[Vectors]) -> None:
         version = clip_version(self._embedder)

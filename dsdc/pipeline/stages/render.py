@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from dsdc.db.repositories.documents import Documents
 from dsdc.db.repositories.pages import PageRow, ProcessedImages
-from dsdc.errors import DocumentError, StorageError
+from dsdc.errors import BytesMissing, DocumentError
 from dsdc.pipeline.contract import Produced, Stage
 from dsdc.processors.contract import RenderedPage, Renderer
 from dsdc.processors.render import encode
@@ -51,7 +51,7 @@ class RenderStage(Stage[DocumentInput, PageRow]):
         for index, document in enumerate(inputs):
             try:
                 yield from self._pages(index, document)
-            except (DocumentError, StorageError, OSError, MemoryError) as error:
+            except (DocumentError, BytesMissing, OSError, MemoryError) as error:
                 yield Produced(index, error=error)
 
     def _pages(self, index: int, document: DocumentInput) -> Iterator[Produced[PageRow]]:

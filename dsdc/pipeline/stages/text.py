@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
+from pathlib import Path
 
 from sqlalchemy import Select
 from sqlalchemy.orm import Session
@@ -13,6 +14,7 @@ from dsdc.db.repositories.documents import Documents
 from dsdc.db.repositories.pages import ProcessedImages
 from dsdc.db.repositories.texts import RawTextRow, RawTexts
 from dsdc.db.tables import OriginalDocument, ProcessedImage
+from dsdc.errors import BytesMissing
 from dsdc.pipeline.contract import Produced, Stage
 from dsdc.processors.contract import PageSource, PageText, TextReader
 from dsdc.storage import Storage
@@ -54,23 +56,28 @@ class TextStage(Stage[PageInput, PageText]):
 
     def compute(self, inputs: Sequence[PageInput]) -> Iterator[Produced[PageText]]:
         with ExitStack() as files:
-            opened = {key: files.enter_context(self._storage.local(key)) for key in _keys(inputs)}
-            sources = [
-                PageSource(opened[page.file_path], page.media_type, page.page, opened[page.image_file])
-                for page in inputs
-            ]
-            for index, result in enumerate(self._reader.read(sources)):
+            opened: dict[str, Path] = {}
+            sources: dict[int, PageSource] = {}
+            for index, page in enumerate(inputs):
+                try:
+                    sources[index] = self._open(page, files, opened)
+                except BytesMissing as error:
+                    yield Produced(index, error=error)
+            results = self._reader.read(list(sources.values()))
+            for index, result in zip(sources, results, strict=True):
                 if isinstance(result, Exception):
                     yield Produced(index, error=result)
                 else:
                     yield Produced(index, (result,))
 
+    def _open(self, page: PageInput, files: ExitStack, opened: dict[str, Path]) -> PageSource:
+        for key in (page.file_path, page.image_file):
+            if key not in opened:
+                opened[key] = files.enter_context(self._storage.local(key))
+        return PageSource(opened[page.file_path], page.media_type, page.page, opened[page.image_file])
+
     def record(self, session: Session, source: PageInput, rows: Sequence[PageText]) -> None:
         RawTexts(session).add(self.processor_id, [_row(source, text) for text in rows])
-
-
-def _keys(inputs: Sequence[PageInput]) -> list[str]:
-    return sorted({page.file_path for page in inputs} | {page.image_file for page in inputs})
 
 
 def _row(source: PageInput, text: PageText) -> RawTextRow:

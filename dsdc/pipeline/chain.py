@@ -1,0 +1,187 @@
+"""One document through all stages at once, in memory: how the prediction service and the evaluation read a file.
+
+The stages are the very ones that the workers run; only where the rows go is different. `Chain.run` computes, and
+`keep` stores what came out, exactly as the workers would have, so that nothing is done again later.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
+
+from dsdc.db.repositories.attempts import StageAttempts
+from dsdc.db.repositories.documents import Arrival, Documents, NewDocument
+from dsdc.db.repositories.embeddings import PageVector, Vectors
+from dsdc.db.repositories.pages import PageRow, ProcessedImages
+from dsdc.db.repositories.texts import ProcessedTexts, RawTexts
+from dsdc.errors import CorruptFile, TooLarge
+from dsdc.pipeline.assembly import Assembly, bind
+from dsdc.pipeline.contract import Stage
+from dsdc.pipeline.stages.clean_text import TextInput
+from dsdc.pipeline.stages.embed import CleanInput, ImageInput
+from dsdc.pipeline.stages.render import DocumentInput
+from dsdc.pipeline.stages.text import PageInput
+from dsdc.pipeline.worker import worker_name
+from dsdc.processors.contract import CleanedText, PageText
+from dsdc.processors.media_type import detect
+from dsdc.storage import FolderStorage, Storage, Stored
+
+Row = TypeVar("Row")
+HEAD = 4096
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What the stages made of one document; lists run parallel to the pages, None where there is nothing."""
+
+    source: Stored
+    media_type: str
+    pages: list[PageRow]
+    texts: list[PageText]
+    cleaned: list[CleanedText]
+    images: list[Vectors]
+    words: list[Vectors | None]
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    def vectors(self) -> list[PageVector]:
+        """As the store would give them; ids are 0, for nothing has been stored."""
+        found = []
+        for row, image, words in zip(self.pages, self.images, self.words, strict=True):
+            found.append(PageVector(0, self.source.sha256, row.page, "image", image))
+            if words is not None:
+                found.append(PageVector(0, self.source.sha256, row.page, "text", words))
+        return found
+
+
+class Chain:
+    """The stages over a scratch store."""
+
+    def __init__(self, assembly: Assembly, max_pages: int) -> None:
+        self._assembly = assembly
+        self._max_pages = max_pages
+
+    @contextmanager
+    def run(self, data: bytes) -> Iterator[tuple[Passed, Storage]]:
+        """Everything about `data`, and the scratch store with its bytes and page images; gone at the end.
+
+        Raises:
+            DocumentError: the document cannot be read. StorageError, ModelError: the platform failed.
+        """
+        media_type = detect(data[:HEAD])
+        with tempfile.TemporaryDirectory(prefix="dsdc-") as folder:
+            scratch = FolderStorage(Path(folder) / "raw", Path(folder) / "processed", durable=False)
+            yield self._pass(scratch.put_bytes("raw", data), media_type, scratch), scratch
+
+    def _pass(self, source: Stored, media_type: str, scratch: Storage) -> Passed:
+        stages = bind(self._assembly.processors, self._assembly.versions, scratch)
+        clock = _Clock()
+        pages = self._render(stages, source, media_type)
+        clock.lap("render")
+        inputs = [PageInput(0, source.sha256, source.key, media_type, p.page, p.image_file) for p in pages]
+        texts = [rows[0] for rows in _rows(stages.text, inputs)]
+        clock.lap("text")
+        cleaned = [rows[0] for rows in _rows(stages.clean, [TextInput(0, t.text) for t in texts])]
+        clock.lap("clean")
+        images = [rows[0] for rows in _rows(stages.embed_image, [ImageInput(0, p.image_file) for p in pages])]
+        clock.lap("embed_image")
+        words = [
+            rows[0] if rows else None for rows in _rows(stages.embed_text, [CleanInput(0, c.text) for c in cleaned])
+        ]
+        clock.lap("embed_text")
+        return Passed(source, media_type, pages, texts, cleaned, images, words, clock.laps)
+
+    def _render(self, stages: Assembly, source: Stored, media_type: str) -> list[PageRow]:
+        pages: list[PageRow] = []
+        for produced in stages.render.compute([DocumentInput(source.sha256, source.key, media_type)]):
+            if produced.error is not None:
+                raise produced.error
+            pages.extend(produced.rows)
+            if len(pages) > self._max_pages:
+                raise TooLarge(f"The document has more than {self._max_pages} pages.", hint="Put it into the inbox.")
+        if not pages:
+            raise CorruptFile
+        return pages
+
+
+def _rows(stage: Stage[Any, Row], inputs: Sequence[Any]) -> list[Sequence[Row]]:
+    """Each input's rows, in the order of the inputs; the first error is raised."""
+    found: list[Sequence[Row]] = [()] * len(inputs)
+    for produced in stage.compute(inputs):
+        if produced.error is not None:
+            raise produced.error
+        found[produced.index] = produced.rows
+    return found
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Milliseconds since the lap before."""
+        now = time.perf_counter()
+        self.laps[name] = round((now - self._last) * 1000, 2)
+        self._last = now
+
+
+def store_bytes(passed: Passed, scratch: Storage, storage: Storage) -> None:
+    """Copy the document and its page images into the store; durable before any row tells of them."""
+    for area, key in [("raw", passed.source.key), *(("processed", page.image_file) for page in passed.pages)]:
+        if not storage.exists(key):
+            storage.put_bytes("raw" if area == "raw" else "processed", scratch.read(key))
+
+
+def keep(session: Session, assembly: Assembly, passed: Passed, name: str, source: str, author: str) -> None:
+    """Record the document and every derived row, as the stages would have; what is there already stays."""
+    document_id = passed.source.sha256
+    documents = Documents(session)
+    new = NewDocument(document_id, passed.source.key, name, passed.media_type, passed.source.size)
+    if not documents.add([new]):
+        documents.revive([new])
+    documents.sight([Arrival(document_id, source, name, author=author)])
+    assembly.render.record(session, DocumentInput(document_id, passed.source.key, passed.media_type), passed.pages)
+    images = ProcessedImages(session).of_document(document_id, assembly.versions.render)
+    image_ids = [image.id for image in images]
+    for image, text, vector in zip(images, passed.texts, passed.images, strict=True):
+        page = PageInput(image.id, document_id, passed.source.key, passed.media_type, image.page, image.image_file)
+        assembly.text.record(session, page, [text])
+        assembly.embed_image.record(session, ImageInput(image.id, image.image_file), [vector])
+    raw = RawTexts(session).of_images(image_ids, assembly.versions.text)
+    for image, cleaned in zip(images, passed.cleaned, strict=True):
+        assembly.clean.record(session, TextInput(raw[image.id].id, raw[image.id].raw_text), [cleaned])
+    clean = ProcessedTexts(session).of_raw_texts([r.id for r in raw.values()], assembly.versions.clean)
+    for image, words in zip(images, passed.words, strict=True):
+        if words is not None:
+            row = clean[raw[image.id].id]
+            assembly.embed_text.record(session, CleanInput(row.id, row.processed_text), [words])
+    _note_done(session, assembly, document_id, image_ids, [r.id for r in raw.values()], [c.id for c in clean.values()])
+
+
+def _note_done(
+    session: Session,
+    assembly: Assembly,
+    document_id: str,
+    image_ids: list[int],
+    raw_ids: list[int],
+    clean_ids: list[int],
+) -> None:
+    """No worker has to meet these inputs again."""
+    queue, worker = StageAttempts(session), worker_name()
+    done: list[tuple[Stage[Any, Any], list[Any]]] = [
+        (assembly.render, [document_id]),
+        (assembly.text, image_ids),
+        (assembly.clean, raw_ids),
+        (assembly.embed_image, image_ids),
+        (assembly.embed_text, clean_ids),
+    ]
+    for stage, ids in done:
+        inputs = [(str(i), document_id) for i in ids]
+        queue.record_done(stage.name, stage.processor_id, inputs, worker=worker)

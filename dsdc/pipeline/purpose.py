@@ -1,0 +1,117 @@
+"""Whether a run met its purpose. A task that "ran" while documents were lost on the way is not a green task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from dsdc.db.repositories.embeddings import Embeddings
+from dsdc.db.repositories.labels import Labels
+from dsdc.db.repositories.models import Snapshots
+from dsdc.db.session import transaction
+from dsdc.errors import PurposeFailed
+from dsdc.log import get_logger
+from dsdc.pipeline.assembly import Assembly, assemble
+from dsdc.pipeline.status import stage_counts
+from dsdc.settings import settings
+
+log = get_logger(__name__)
+
+# One or two documents may well be all broken; a stage that fails at each of three has a fault of its own.
+FEWEST = 3
+# Of many documents, so large a share does not fail by chance.
+MANY, SHARE = 10, 0.5
+
+
+def open_work(ready: Assembly | None = None) -> dict[str, int]:
+    """Inputs of each stage that are pending, due or not, or in a worker's hands."""
+    counts = stage_counts(ready or assemble(settings()))
+    return {stage: states["pending"] + states["running"] for stage, states in counts.items()}
+
+
+def check_purpose(ingested: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum up a run of ingest and process, from the reports of its tasks.
+
+    Args:
+        ingested: an `IngestReport` as a dict; empty when the inbox was left alone.
+        reports: `StageReport`s as dicts, one a worker and stage.
+
+    Raises:
+        PurposeFailed: work is still open, or failures are so many that the fault is not the documents'.
+    """
+    summary = {"ingest": dict(ingested), "stages": totals(reports), "open": open_work()}
+    log.info("run.summary", **summary)
+    faults = [*_left_open(summary["open"]), *_systemic(summary["stages"]), *_untaken(ingested)]
+    if faults:
+        raise PurposeFailed(" ".join(faults), hint="`dsdc status` shows what is open; the stages' logs say why.")
+    return summary
+
+
+def totals(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Stage -> inputs done, skipped, failed, retried, lost, and failures by category; over all workers."""
+    sums: dict[str, dict[str, Any]] = {}
+    for report in reports:
+        stage = sums.setdefault(report["stage"], {"categories": {}})
+        for key in ("done", "skipped", "failed", "retried", "lost"):
+            stage[key] = stage.get(key, 0) + report[key]
+        for category, number in report["categories"].items():
+            stage["categories"][category] = stage["categories"].get(category, 0) + number
+    return sums
+
+
+def _left_open(work: Mapping[str, int]) -> list[str]:
+    left = ", ".join(f"{stage} {number}" for stage, number in work.items() if number)
+    return [f"Work is still open: {left}; what failed in passing is tried again by a later run."] if left else []
+
+
+def _systemic(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    faults = []
+    for stage, sums in stages.items():
+        failed, good = sums["failed"], sums["done"] + sums["skipped"]
+        if (failed >= FEWEST and not good) or (failed >= MANY and failed > SHARE * (failed + good)):
+            kinds = ", ".join(f"{category} {number}" for category, number in sums["categories"].items())
+            faults.append(f"Stage {stage}: {failed} of {failed + good} inputs failed ({kinds}).")
+    return faults
+
+
+def _untaken(ingested: Mapping[str, Any]) -> list[str]:
+    skipped = ingested.get("skipped", 0)
+    if skipped < FEWEST or ingested.get("taken", 0):
+        return []
+    return [f"None of {skipped} files of the inbox could be taken; may the pipeline's user read them?"]
+
+
+def labelled_change() -> dict[str, int]:
+    """What the last snapshot lacks: labelled, embedded documents that are new to it or have another label now.
+
+    Classes with fewer than `train.min_per_class` such documents do not count: training leaves them out, so that they
+    would be news for ever.
+
+    Returns:
+        `{"documents": n, "new": m}`: n that training would take, m of them news; empty when there are none.
+    """
+    config = settings()
+    versions = assemble(config).versions
+    with transaction() as session:
+        labels = {label.document_id: label.label for label in Labels(session).current(config.taxonomy.name)}
+        snapshots = Snapshots(session)
+        last = snapshots.latest()
+        known: dict[str, str] = {}
+        if last is not None and last.processors == asdict(versions):
+            known = {member.document_id: member.label for member in snapshots.members(last.id)}
+        news = sorted(document for document, label in labels.items() if known.get(document) != label)
+        embedded = {vector.document_id for vector in Embeddings(session).of_documents(news, versions)}
+    return _trainable(labels, known, embedded, config.train.min_per_class)
+
+
+def _trainable(
+    labels: Mapping[str, str], known: Mapping[str, str], embedded: set[str], min_per_class: int
+) -> dict[str, int]:
+    per_class: dict[str, int] = {}
+    usable = {document: label for document, label in labels.items() if document in known or document in embedded}
+    for label in usable.values():
+        per_class[label] = per_class.get(label, 0) + 1
+    taken = [document for document, label in usable.items() if per_class[label] >= min_per_class]
+    new = sum(known.get(document) != labels[document] for document in taken)
+    return {"documents": len(taken), "new": new} if new and len({labels[d] for d in taken}) > 1 else {}

@@ -1,0 +1,152 @@
+"""Stages over a real queue: every input ends once, and one bad input is nobody else's trouble."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from dsdc.db.repositories.documents import Documents, NewDocument
+from dsdc.db.session import transaction
+from dsdc.errors import StorageError
+from dsdc.pipeline.assembly import STAGES, Assembly, bind, register
+from dsdc.pipeline.worker import run_stage
+from dsdc.processors.registry import ProcessorSet
+from dsdc.settings import Settings
+from dsdc.storage import Storage, open_storage
+from tests.fake_processors import LineRenderer, SameCleaner, SmallEmbedder, WidthReader
+from tests.projects import forget_settings
+
+
+def scalar(query: str):
+    with transaction() as session:
+        return session.execute(text(query)).scalar()
+
+
+def add(storage: Storage, *documents: str) -> list[str]:
+    """Documents whose lines are their pages; their ids."""
+    rows = []
+    for content in documents:
+        stored = storage.put_bytes("raw", content.encode())
+        rows.append(NewDocument(stored.sha256, stored.key, f"{content[:5]}.txt", "text/x-lines", stored.size))
+    with transaction() as session:
+        Documents(session).add(rows)
+    return [row.id for row in rows]
+
+
+@pytest.fixture
+def assembly(database: Settings, monkeypatch: pytest.MonkeyPatch) -> Assembly:
+    monkeypatch.setenv("DSDC_PIPELINE_BACKOFF_S", "0")
+    monkeypatch.setenv("DSDC_PIPELINE_CLAIM_BATCH", "3")
+    forget_settings()
+    return build(database)
+
+
+def build(config: Settings, renderer: LineRenderer | None = None) -> Assembly:
+    processors = ProcessorSet(renderer or LineRenderer(), WidthReader(), SameCleaner(), SmallEmbedder())
+    return bind(processors, register(processors), open_storage(config))
+
+
+def run(assembly: Assembly) -> dict[str, dict]:
+    return {name: run_stage(name, assembly=assembly).as_dict() for name in STAGES}
+
+
+def test_all_stages_end_every_input_once(database: Settings, assembly: Assembly) -> None:
+    add(open_storage(database), *(f"document {n}\nsecond page" for n in range(7)))
+    first = run(assembly)
+    assert {name: first[name]["done"] for name in STAGES} == {
+        "render": 7,
+        "text": 14,
+        "clean": 14,
+        "embed-image": 14,
+        "embed-text": 7,
+    }
+    assert first["embed-text"]["skipped"] == 7
+    assert scalar("SELECT count(*) FROM embeddings") == 21
+    again = run(assembly)
+    assert all(again[name]["done"] == again[name]["skipped"] == 0 for name in STAGES)
+    assert scalar("SELECT count(*) FROM embeddings") == 21
+
+
+def test_a_corrupt_document_is_quarantined_and_the_rest_goes_on(database: Settings, assembly: Assembly) -> None:
+    storage = open_storage(database)
+    good, bad = add(storage, "good one", "first page\ncorrupt")
+    report = run_stage("render", assembly=assembly)
+    assert (report.done, report.failed, report.categories) == (1, 1, {"corrupt": 1})
+    assert scalar(f"SELECT state FROM original_documents WHERE id = '{bad}'") == "rejected"
+    assert scalar("SELECT message FROM rejected_documents") == "Page 2 is damaged."
+    assert not storage.exists(f"raw/{bad[:2]}/{bad[2:4]}/{bad}")
+    kept = database.path("rejected") / scalar("SELECT file_path FROM rejected_documents")
+    assert hashlib.sha256(kept.read_bytes()).hexdigest() == bad
+    assert run_stage("text", assembly=assembly).done == 1
+    assert storage.exists(f"raw/{good[:2]}/{good[2:4]}/{good}")
+
+
+def test_a_passing_fault_is_tried_again_and_then_given_up(database: Settings, assembly: Assembly) -> None:
+    add(open_storage(database), "crash")
+    report = run_stage("render", assembly=assembly)
+    assert (report.retried, report.failed) == (2, 1)
+    assert scalar("SELECT attempts FROM stage_attempts") == 3
+    assert scalar("SELECT category FROM rejected_documents") == "error"
+
+
+def test_an_unusable_vector_fails_that_page_alone(database: Settings, assembly: Assembly) -> None:
+    add(open_storage(database), "one\ntwo\nthree\nfour")
+    reports = run(assembly)
+    assert (reports["embed-image"]["done"], reports["embed-image"]["failed"]) == (3, 1)
+    assert scalar("SELECT count(*) FROM original_documents WHERE state = 'stored'") == 1
+
+
+def test_a_fault_of_the_platform_ends_the_worker_and_costs_no_document(
+    database: Settings, assembly: Assembly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(open_storage(database), *(f"document {n}" for n in range(5)))
+
+    def no_space(*_: object) -> None:
+        raise StorageError("No space left.")
+
+    with monkeypatch.context() as full:
+        full.setattr(LineRenderer, "pages", lambda *a, **k: iter(()))
+        full.setattr("dsdc.pipeline.stages.render.RenderStage.record", no_space)
+        with pytest.raises(StorageError):
+            run_stage("render", assembly=assembly)
+    assert scalar("SELECT count(*) FROM stage_attempts WHERE state = 'running'") == 0
+    assert run_stage("render", assembly=assembly).done == 5
+
+
+def test_a_long_document_is_recorded_in_pieces_and_resumed(database: Settings, monkeypatch) -> None:
+    (document,) = add(open_storage(database), "\n".join(f"line {n}" for n in range(40)))
+    seen: list[int] = []
+
+    class Dying(LineRenderer):
+        def pages(self, source: Path, media_type: str, *, first: int = 1):
+            for page in super().pages(source, media_type, first=first):
+                seen.append(page.page)
+                if page.page == 35 and first == 1:
+                    raise KeyboardInterrupt
+                yield page
+
+    assembly = build(database, Dying())
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("render", assembly=assembly)
+    assert scalar("SELECT count(*) FROM processed_images") == 32
+    seen.clear()
+    assert run_stage("render", assembly=assembly).done == 1
+    assert seen[0] == 33
+    assert scalar(f"SELECT page_count FROM original_documents WHERE id = '{document}'") == 40
+
+
+def test_a_new_version_leaves_the_old_rows_and_makes_all_pending(database: Settings, assembly: Assembly) -> None:
+    add(open_storage(database), "one\ntwo")
+    run(assembly)
+
+    class Newer(LineRenderer):
+        version = "2"
+
+    reports = run(build(database, Newer()))
+    assert reports["render"]["done"] == 1
+    assert reports["text"]["done"] == 2
+    assert scalar("SELECT count(*) FROM processed_images") == 4
+    assert scalar("SELECT count(DISTINCT processor_id) FROM processed_images") == 2
