@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from dsdc.cli.console import Bars, bars, err, out
-from dsdc.client import DsdcClient
+from dsdc.client import Client
 from dsdc.pipeline.ingest import NOT_DOCUMENTS
 from dsdc.settings import Settings, secrets, settings
 from services.airflow.rest import AirflowApi, DagRun
@@ -74,12 +74,12 @@ def _predict(config: Settings, seed: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="dsdc-fresh-"))
     try:
         samples = generate(folder, count=FRESH * 4, seed=seed)[:FRESH]
-        with DsdcClient(config.auth.url, config.streamlit.predict_url) as client:
+        with Client.from_settings(config) as client:
             client.sign_in(ADMIN, secrets().value("dsdc_admin"))
             out.print("\nFour new documents, answered by the prediction API:", highlight=False)
             for sample in samples:
                 file = folder / sample.file
-                answer = client.predict(file.read_bytes(), file.name)
+                answer = client.predict(file)
                 out.print(
                     f"  {sample.label:<24} -> [bold]{answer.label}[/], probability {answer.probability:.3f},"
                     f" {answer.decision}, prediction {answer.prediction_id}",

@@ -65,7 +65,7 @@ class RenderStage(Stage[DocumentInput, PageRow]):
         yield Produced(index, tuple(piece))
 
     def _store(self, page: RenderedPage) -> PageRow:
-        stored = self._storage.put_bytes("processed", encode(page.image))
+        stored = self._storage.put_bytes("processed", encode(page.image, page.dpi))
         width, height = page.image.size
         return PageRow(page.page, stored.key, stored.sha256, stored.size, width, height, page.image.mode, page.dpi)
 

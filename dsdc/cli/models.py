@@ -1,0 +1,87 @@
+"""`dsdc train`, `snapshot`, `promote`, `rollback`, `evaluate`: models and what they are worth."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dsdc.cli.console import bars, out, pairs, print_json
+from dsdc.settings import settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def attach(app: typer.Typer) -> None:
+    app.command("train")(train)
+    app.command("snapshot")(snapshot)
+    app.command("promote")(promote)
+    app.command("rollback")(rollback)
+    app.command("evaluate")(evaluate)
+
+
+def train(
+    epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Equal seeds on equal snapshots give equal heads.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Freeze a snapshot, train a head, register it in MLflow, and promote it if the gate lets it."""
+    from dsdc.pipeline.training import train_model
+
+    overrides = {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+    with bars() as progress:
+        report = train_model(overrides=overrides, author=getpass.getuser(), progress=progress.of("epochs"))
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        pairs("Training", {key: value for key, value in report.as_dict().items() if not isinstance(value, dict)})
+
+
+def snapshot(as_json: AsJson = False) -> None:
+    """Freeze the labelled, embedded documents as they are now."""
+    from dsdc.pipeline.training import take_snapshot
+
+    taken = take_snapshot()
+    values: dict[str, Any] = {"snapshot": taken.id, "documents": taken.documents, "sha256": taken.content_sha256}
+    if as_json:
+        print_json(values)
+    else:
+        pairs("Snapshot", values)
+
+
+def promote(
+    version: Annotated[int, typer.Argument(help="Version of the model that is to serve.")],
+    reason: Annotated[str, typer.Option(help="Why; stays on record.")],
+) -> None:
+    """Make a version the champion, by a person's decision."""
+    from dsdc.pipeline.training import promote_version
+
+    promoted = promote_version(version, author=getpass.getuser(), reason=reason)
+    out.print(f"{promoted.name} version {promoted.version} is the champion.")
+
+
+def rollback() -> None:
+    """Make the previous champion the champion again."""
+    from dsdc.pipeline.training import roll_back
+
+    restored = roll_back(author=getpass.getuser())
+    out.print(f"{restored.name} version {restored.version} is the champion again.")
+
+
+def evaluate(
+    root: Annotated[Path, typer.Argument(help="The folder that `file` is relative to.")],
+    labels: Annotated[Path, typer.Option(help="A CSV with the columns file,label.")],
+    predictions: Annotated[Path | None, typer.Option(help="Write each file's answer to this CSV.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score files outside the store with the champion; nothing is stored."""
+    from dsdc.pipeline.evaluation import evaluate_files
+
+    with bars() as progress:
+        result = evaluate_files(settings(), root, labels, predictions, progress=progress.of("evaluate"))
+    if as_json:
+        print_json(result)
+    else:
+        pairs("Evaluation", {key: value for key, value in result.items() if not isinstance(value, dict)})

@@ -1,0 +1,307 @@
+"""Bytes in, a classified and stored answer out: what the prediction service and `dsdc predict` share."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy.orm import Session
+
+import dsdc
+from dsdc.db.repositories.documents import Arrival, Documents
+from dsdc.db.repositories.embeddings import Embeddings, Neighbour, PageVector, Vectors
+from dsdc.db.repositories.predictions import NewPrediction, Predictions
+from dsdc.db.session import retrying, transaction
+from dsdc.errors import NoChampion, WeightsError
+from dsdc.log import get_logger
+from dsdc.ml.dataset import pooled
+from dsdc.ml.predict import Classifier, Verdict
+from dsdc.ml.registry import Registered, champion
+from dsdc.pipeline.assembly import Assembly, assemble
+from dsdc.pipeline.chain import HEAD, Chain, Passed, keep, store_bytes
+from dsdc.processors.contract import Processor
+from dsdc.processors.media_type import detect
+from dsdc.settings import Settings
+from dsdc.storage import Storage
+from dsdc.taxonomy import Taxonomy
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The model that serves."""
+
+    name: str
+    version: int
+    head_sha256: str
+    classes: tuple[str, ...]
+    display_names: Mapping[str, str]
+    clip: Mapping[str, Any]
+    coverage: float
+    review_threshold: float
+    metrics: Mapping[str, Any]
+    mlflow_run_id: str
+    trained: datetime
+    loaded: datetime
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One classified document; `as_dict` is the JSON that the API gives."""
+
+    prediction_id: UUID
+    document_id: str
+    original_name: str
+    pages: int
+    verdict: Verdict
+    neighbours: tuple[Neighbour, ...]
+    versions: Mapping[str, Any]
+    timings_ms: Mapping[str, float]
+    created: datetime
+
+    def as_dict(self) -> dict[str, Any]:
+        verdict = self.verdict
+        return {
+            "prediction_id": str(self.prediction_id),
+            "document_id": self.document_id,
+            "original_name": self.original_name,
+            "pages": self.pages,
+            "label": verdict.label,
+            "probability": verdict.probability,
+            "top": [{"label": label, "probability": p} for label, p in verdict.top],
+            "prediction_set": list(verdict.prediction_set),
+            "decision": verdict.decision,
+            "neighbours": [n.as_dict() for n in self.neighbours],
+            "versions": dict(self.versions),
+            "timings_ms": dict(self.timings_ms),
+            "created": self.created.isoformat(),
+        }
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A model and the stages that it was trained on; replaced as a whole, so that no request sees a mixture."""
+
+    registered: Registered
+    classifier: Classifier
+    assembly: Assembly
+    info: ModelInfo
+
+
+class Answerer:
+    """Answers with the champion. Safe to share between threads; `load` may be called at any time."""
+
+    def __init__(self, config: Settings, storage: Storage) -> None:
+        self._config = config
+        self._storage = storage
+        self._taxonomy = Taxonomy.from_settings(config.taxonomy)
+        self._loading = threading.Lock()
+        self._loaded: _Loaded | None = None
+
+    @property
+    def model(self) -> ModelInfo | None:
+        loaded = self._loaded
+        return None if loaded is None else loaded.info
+
+    def load(self) -> ModelInfo:
+        """Load the champion if it is not the one that serves already. On any error the old one keeps serving.
+
+        Raises:
+            NoChampion: nothing has been trained.
+            WeightsError: the head's bytes are not the recorded ones, or it was trained on another CLIP.
+            DatabaseUnavailable: the registry cannot be read.
+        """
+        with self._loading:
+            wanted = champion(self._config)
+            if self._loaded is not None and self._loaded.registered.id == wanted.id:
+                return self._loaded.info
+            assembly = self._loaded.assembly if self._loaded else assemble(self._config, self._storage)
+            if wanted.clip_processor_id != assembly.versions.embed:
+                raise WeightsError(
+                    f"{wanted.name} version {wanted.version} was trained on another CLIP than the configured"
+                    f" {self._config.clip.model}.",
+                    hint="Train again with train_model, or set clip.model back.",
+                )
+            classifier = Classifier.load(wanted.folder, wanted.head_sha256, self._config.predict)
+            self._loaded = _Loaded(wanted, classifier, assembly, self._info(wanted, classifier, assembly))
+            log.info("model.loaded", name=wanted.name, version=wanted.version, head=wanted.head_sha256[:12])
+            return self._loaded.info
+
+    def _info(self, wanted: Registered, classifier: Classifier, assembly: Assembly) -> ModelInfo:
+        embedder = assembly.processors.embedder
+        return ModelInfo(
+            name=wanted.name,
+            version=wanted.version,
+            head_sha256=wanted.head_sha256,
+            classes=classifier.classes,
+            display_names={slug: self._taxonomy.display(slug) for slug in classifier.classes},
+            clip={**embedder.params, "processor": f"{embedder.name} {embedder.version}"},
+            coverage=classifier.coverage,
+            review_threshold=classifier.review_threshold,
+            metrics=wanted.metrics,
+            mlflow_run_id=wanted.mlflow_run_id,
+            trained=wanted.created,
+            loaded=datetime.now().astimezone(),
+        )
+
+    def answer(self, data: bytes, *, name: str, author: str, source: str = "api", store: bool = True) -> Answer:
+        """Classify one document and store the answer; with `store`, the document and all that was made of it too.
+
+        Raises:
+            NoChampion: no model is loaded. DocumentError: the document cannot be read.
+        """
+        loaded = self._loaded
+        if loaded is None:
+            raise NoChampion("No model is loaded.", hint="Run the DAG train_model, then reload.")
+        detect(data[:HEAD])
+        request = _Request(
+            self._config, self._storage, self._taxonomy, loaded, data, name=name, author=author, source=source
+        )
+        return request.from_store() if store and request.is_stored() else request.compute(store=store)
+
+
+class _Request:
+    """One document on its way through one loaded model."""
+
+    def __init__(
+        self,
+        config: Settings,
+        storage: Storage,
+        taxonomy: Taxonomy,
+        loaded: _Loaded,
+        data: bytes,
+        *,
+        name: str,
+        author: str,
+        source: str,
+    ) -> None:
+        self._config = config
+        self._storage = storage
+        self._taxonomy = taxonomy
+        self._loaded = loaded
+        self._data = data
+        self._sha256 = hashlib.sha256(data).hexdigest()
+        self._name = name
+        self._author = author
+        self._source = source
+        self._started = time.perf_counter()
+
+    def is_stored(self) -> bool:
+        """Whether the store holds all that these versions would make of these bytes."""
+        with transaction() as session:
+            return Embeddings(session).complete(self._sha256, self._loaded.assembly.versions)
+
+    def from_store(self) -> Answer:
+        """From the stored vectors: nothing is computed twice."""
+        versions = self._loaded.assembly.versions
+        with transaction() as session:
+            vectors = Embeddings(session).of_documents([self._sha256], versions)
+            Documents(session).sight([Arrival(self._sha256, self._source, self._name, author=self._author)])
+        pages = max(v.page for v in vectors)
+        return self._finish(vectors, pages, {}, stored=True)
+
+    def compute(self, *, store: bool) -> Answer:
+        """Through all stages; the rows are stored as the workers would have stored them."""
+        chain = Chain(self._loaded.assembly, self._config.predict.max_pages)
+        with chain.run(self._data) as (passed, scratch):
+            if not store:
+                return self._finish(passed.vectors(), len(passed.pages), passed.timings_ms, stored=False)
+            before = time.perf_counter()
+            store_bytes(passed, scratch, self._storage)
+            vectors = retrying(lambda: self._keep(passed))
+            timings = passed.timings_ms | {"store": _ms(before)}
+            return self._finish(vectors, len(passed.pages), timings, stored=True)
+
+    def _keep(self, passed: Passed) -> list[PageVector]:
+        with transaction() as session:
+            keep(session, self._loaded.assembly, passed, self._name, self._source, self._author)
+            return Embeddings(session).of_documents([passed.source.sha256], self._loaded.assembly.versions)
+
+    def _finish(
+        self,
+        vectors: Sequence[PageVector],
+        pages: int,
+        timings: Mapping[str, float],
+        *,
+        stored: bool,
+    ) -> Answer:
+        before = time.perf_counter()
+        image, words = pooled([vectors], self._loaded.assembly.processors.embedder.width)
+        verdict = self._loaded.classifier.classify(image, words)
+        head_ms = _ms(before)
+        prediction_id = uuid4()
+        versions = _versions(self._loaded)
+
+        def record() -> tuple[datetime, list[Neighbour]]:
+            with transaction() as session:
+                near = self._near(session, _row(image), _row(words))
+                measured = {**timings, "head": head_ms, "total": _ms(self._started)}
+                row = NewPrediction(
+                    id=prediction_id,
+                    document_sha256=self._sha256,
+                    document_id=self._sha256 if stored else None,
+                    original_name=self._name,
+                    pages=pages,
+                    model_version_id=self._loaded.registered.id,
+                    embedding_ids=[v.id for v in vectors] if stored else [],
+                    label=verdict.label,
+                    probability=verdict.probability,
+                    probabilities=verdict.probabilities,
+                    prediction_set=list(verdict.prediction_set),
+                    decision=verdict.decision,
+                    neighbours=[n.as_dict() for n in near],
+                    versions=versions,
+                    timings_ms=measured,
+                    source=self._source,
+                    author=self._author,
+                )
+                return Predictions(session).add(row), near
+
+        created, near = retrying(record)
+        measured = {**timings, "head": head_ms, "total": _ms(self._started)}
+        return Answer(prediction_id, self._sha256, self._name, pages, verdict, tuple(near), versions, measured, created)
+
+    def _near(self, session: Session, image: Vectors | None, words: Vectors | None) -> list[Neighbour]:
+        return Embeddings(session).nearest_labelled(
+            embed=self._loaded.assembly.versions.embed,
+            image=image,
+            words=words,
+            taxonomy=self._taxonomy.name,
+            exclude=self._sha256,
+            limit=self._config.predict.neighbours,
+        )
+
+
+def _row(block: Any) -> Vectors | None:
+    return block.values[0] if block.present[0] else None
+
+
+def _ms(since: float) -> float:
+    return round((time.perf_counter() - since) * 1000, 2)
+
+
+def _versions(loaded: _Loaded) -> dict[str, Any]:
+    """Everything that decided the answer, by name and hash."""
+    processors = loaded.assembly.processors
+
+    def one(p: Processor) -> str:
+        return f"{p.name} {p.version} ({p.params_hash[:12]})"
+
+    return {
+        "dsdc": dsdc.__version__,
+        "model": f"{loaded.registered.name} {loaded.registered.version}",
+        "head_sha256": loaded.registered.head_sha256,
+        "clip": f"{processors.embedder.params['model']}",
+        "clip_weights_sha256": processors.embedder.weights_sha256,
+        "render": one(processors.renderer),
+        "text": one(processors.reader),
+        "clean": one(processors.cleaner),
+        "embed": one(processors.embedder),
+    }
