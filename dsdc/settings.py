@@ -390,7 +390,7 @@ def settings() -> Settings:
     """
     root = project_root()
     try:
-        return Settings(root=root)  # type: ignore[call-arg]  # the taxonomy comes from config.yaml
+        return Settings(root=root)  # the taxonomy comes from config.yaml
     except ValidationError as error:
         lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise SettingsError(

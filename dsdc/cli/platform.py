@@ -70,6 +70,7 @@ def _up(config: Settings, chosen: tuple[Program, ...], timeout_s: float) -> None
     states = supervisor.states()
     if states and all(name in states and states[name].state == "RUNNING" for name in names):
         _tell("The platform is running already")
+    supervisor.clear_leftovers(_tell)
     control.check_ports(config, chosen)
     supervisor.launch(programs(config))
     if not supervisor.is_current():

@@ -152,6 +152,34 @@ class Embeddings:
         rows = self._session.execute(query, _ids(versions) | {"ids": list(document_ids)})
         return [PageVector(r.id, r.document_id, r.page, r.modality, _vector(r.embedding)) for r in rows]
 
+    def complete(self, document_id: str, versions: Versions) -> bool:
+        """Whether every page of a stored document went through all stages in these versions."""
+        query = text("""
+            SELECT d.page_count = count(i.id) AND count(i.id) = count(e.id) AND bool_and(a.id IS NOT NULL)
+            FROM original_documents d
+            JOIN stage_attempts r ON r.stage = 'render' AND r.processor_id = :render AND r.input_id = d.id
+                 AND r.state = 'done'
+            JOIN processed_images i ON i.document_id = d.id AND i.processor_id = :render
+            LEFT JOIN embeddings e ON e.processed_image_id = i.id AND e.processor_id = :embed
+            LEFT JOIN raw_texts t ON t.processed_image_id = i.id AND t.processor_id = :text
+            LEFT JOIN processed_texts c ON c.raw_text_id = t.id AND c.processor_id = :clean
+            LEFT JOIN stage_attempts a ON a.stage = 'embed-text' AND a.processor_id = :embed
+                 AND a.input_id = c.id::text AND a.state IN ('done', 'skipped')
+            WHERE d.id = :id AND d.state = 'stored' GROUP BY d.page_count
+        """)
+        return bool(self._session.scalar(query, _ids(versions) | {"id": document_id}))
+
+    def similar_documents(
+        self, document_id: str, versions: Versions, *, taxonomy: str, limit: int = 5
+    ) -> list[Neighbour]:
+        """The labelled documents nearest to a stored one, by its first page."""
+        pages = self.of_documents([document_id], versions)
+        image = next((p.vector for p in pages if p.modality == "image"), None)
+        words = next((p.vector for p in pages if p.modality == "text"), None)
+        return self.nearest_labelled(
+            embed=versions.embed, image=image, words=words, taxonomy=taxonomy, exclude=document_id, limit=limit
+        )
+
     def count(self, processor_id: int) -> int:
         query = text("SELECT count(*) FROM embeddings WHERE processor_id = :processor")
         return int(self._session.scalar(query, {"processor": processor_id}) or 0)

@@ -54,11 +54,12 @@ class Users:
         """Replace the hash by another of the *same* password, made with other parameters."""
         self._session.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
 
-    def change_password(self, user_id: UUID, password_hash: str) -> None:
-        """Give the account another password; everything signed in with the old one ends."""
-        values = {"password_hash": password_hash, "password_changed": func.clock_timestamp()}
-        self._session.execute(update(User).where(User.id == user_id).values(**values))
+    def change_password(self, user_id: UUID, password_hash: str) -> User:
+        """Give the account another password; everything signed in with the old one ends. Raises NotFound."""
+        user = self._changing(user_id, leaves_admins=False)
+        user.password_hash, user.password_changed = password_hash, self._now()
         RefreshTokens(self._session).revoke_user(user_id)
+        return user
 
     def disable(self, user_id: UUID) -> User:
         """Shut an account out and end its sessions.

@@ -1,0 +1,75 @@
+"""One document's pooled vectors -> a class, how sure it is, what else it may be, and whether a person should look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from dsdc.ml.calibrate import Doubles
+from dsdc.ml.conformal import Decision
+from dsdc.ml.features import Block
+from dsdc.ml.recipe import Head, load
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An answer in slugs; `top` and `prediction_set` are likeliest first, probabilities are calibrated."""
+
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+    probabilities: Mapping[str, float]
+    prediction_set: tuple[str, ...]
+    decision: Decision
+
+
+class Classifier:
+    """A loaded head with its calibration, thresholds and class names."""
+
+    def __init__(self, head: Head, *, top: int) -> None:
+        self._head = head
+        self._top = top
+
+    @classmethod
+    def load(cls, folder: Path, head_sha256: str, *, top: int) -> Self:
+        """Read a head whose bytes must have the recorded hash.
+
+        Raises:
+            WeightsError: missing, changed or foreign bytes.
+        """
+        return cls(load(folder, head_sha256=head_sha256), top=top)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._head.classes
+
+    @property
+    def coverage(self) -> float:
+        return self._head.recipe.conformal.coverage
+
+    @property
+    def review_threshold(self) -> float:
+        return self._head.recipe.review_threshold
+
+    def probabilities(self, image: Block, words: Block) -> Doubles:
+        """`[n, classes]`, calibrated."""
+        return self._head.predict_proba(image.values, words.values, image.present, words.present)
+
+    def classify(self, image: Block, words: Block) -> Verdict:
+        """The verdict on one document: blocks of one row."""
+        return self.verdict(self.probabilities(image, words)[0])
+
+    def verdict(self, probabilities: Doubles) -> Verdict:
+        """From `[classes]` probabilities."""
+        order = probabilities.argsort(kind="stable")[::-1]
+        named = [(self.classes[i], round(float(probabilities[i]), 6)) for i in order]
+        return Verdict(
+            label=named[0][0],
+            probability=named[0][1],
+            top=tuple(named[: self._top]),
+            probabilities=dict(named),
+            prediction_set=tuple(self.classes[i] for i in self._head.prediction_set(probabilities)),
+            decision=self._head.decide(probabilities),
+        )

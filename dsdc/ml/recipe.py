@@ -1,0 +1,258 @@
+"""A model that carries its own recipe: `head.safetensors` and `recipe.json` in one folder, each checked by its hash.
+
+Nothing is ever unpickled: safetensors holds numbers only, and the recipe says what to do with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+
+from dsdc.errors import WeightsError
+from dsdc.ml import calibrate, conformal
+from dsdc.ml.calibrate import Doubles
+from dsdc.ml.classifier import Architecture, Batch, DocumentHead
+from dsdc.ml.features import Block, Bools, Floats, Ints
+from dsdc.ml.fit import Fitted
+from dsdc.ml.train import head_bytes
+from dsdc.settings import Train
+from dsdc.taxonomy import LabelClass
+
+HEAD_FILE = "head.safetensors"
+RECIPE_FILE = "recipe.json"
+_LIBRARIES = ("torch", "numpy", "safetensors", "scikit-learn", "open-clip-torch", "pillow")
+_SHA256 = r"^[0-9a-f]{64}$"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProcessorIdentity(_Part):
+    """What made an input: a row of the processors' table; `weights_sha256` where it has weights."""
+
+    stage: str
+    name: str
+    version: str
+    params_hash: str
+    weights_sha256: str | None = None
+
+
+class ClassName(_Part):
+    slug: str
+    name: str
+
+
+class Shape(_Part):
+    """See `classifier.Architecture`; `widths` in the order in which the head reads them."""
+
+    widths: dict[str, int]
+    classes: int = Field(ge=2)
+    hidden: int = Field(ge=1)
+    dropout: float
+    modality_dropout: float
+
+
+class Calibration(_Part):
+    method: Literal["temperature"] = "temperature"
+    temperature: float = Field(gt=0)
+
+
+class Conformal(_Part):
+    """`floor` is the probability from which a class enters the prediction set."""
+
+    method: Literal["lac"] = "lac"
+    coverage: float = Field(gt=0, lt=1)
+    floor: float = Field(ge=0, le=1)
+
+
+class Origin(_Part):
+    """What the head was made from and with."""
+
+    snapshot: str
+    clip: ProcessorIdentity
+    processors: tuple[ProcessorIdentity, ...]
+    code_commit: str
+    libraries: dict[str, str]
+
+
+class Recipe(_Part):
+    """Everything needed to serve a head and to say where it came from; `classes` are in the order of its outputs."""
+
+    format: Literal[1] = 1
+    kind: Literal["document-head"] = "document-head"
+    head_sha256: str = Field(pattern=_SHA256)
+    shape: Shape
+    classes: tuple[ClassName, ...]
+    calibration: Calibration
+    conformal: Conformal
+    review_threshold: float = Field(ge=0, le=1)
+    origin: Origin
+    training: Train
+
+    @model_validator(mode="after")
+    def _as_many_names_as_outputs(self) -> Self:
+        if len(self.classes) != self.shape.classes:
+            raise ValueError(f"{len(self.classes)} class names for {self.shape.classes} outputs")
+        return self
+
+    @property
+    def slugs(self) -> tuple[str, ...]:
+        return tuple(c.slug for c in self.classes)
+
+    def to_json(self) -> bytes:
+        """With a hash over everything else, so that no number of it changes unseen."""
+        content = self.model_dump(mode="json")
+        return json.dumps({**content, "recipe_sha256": _digest(content)}, indent=2).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Recipe:
+        """Raises WeightsError when it is damaged or not a recipe."""
+        try:
+            content = json.loads(text)
+            named = content.pop("recipe_sha256")
+            recipe = cls.model_validate(content)
+        except (ValueError, KeyError, AttributeError, TypeError, ValidationError) as problem:
+            raise WeightsError(f"{RECIPE_FILE} is damaged: {problem}", hint=_MEND) from problem
+        if named != _digest(content):
+            raise WeightsError(f"{RECIPE_FILE} does not have the hash that it names.", hint=_MEND)
+        return recipe
+
+
+_MEND = "Fetch the model from MLflow again, or train and promote a new one."
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head ready to serve."""
+
+    model: DocumentHead
+    recipe: Recipe
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.recipe.slugs
+
+    def predict_proba(self, image: Floats, text: Floats, has_image: Bools, has_text: Bools) -> Doubles:
+        """Calibrated `[n, classes]` of pooled `[n, width]` vectors, zero where `has_…` `[n]` is False."""
+        return self.predict_blocks({"image": Block(image, has_image), "text": Block(text, has_text)})
+
+    def predict_blocks(self, blocks: Mapping[str, Block]) -> Doubles:
+        """The same from any modalities by name; one that the head does not know is an error, as is a missing one.
+
+        Raises:
+            ValueError: when modalities or widths are not the ones that the head was trained on.
+        """
+        given = {name: block.width for name, block in blocks.items() if block.width}
+        if given != self.recipe.shape.widths:
+            raise ValueError(f"the head reads {self.recipe.shape.widths}, but was given {given}")
+        with torch.inference_mode():
+            scores = self.model(Batch.of(blocks, next(self.model.parameters()).device)).cpu().numpy()
+        return calibrate.probabilities(scores, self.recipe.calibration.temperature)
+
+    def prediction_set(self, probabilities: Doubles) -> Ints:
+        """Class indices of one document's set, likeliest first, from `[classes]` probabilities."""
+        return conformal.prediction_set(probabilities, self.recipe.conformal.floor)
+
+    def decide(self, probabilities: Doubles) -> conformal.Decision:
+        """Accept or review, from one document's `[classes]` probabilities."""
+        return conformal.decision(float(probabilities.max()), self.recipe.review_threshold)
+
+
+def recipe_of(fitted: Fitted, *, classes: tuple[LabelClass, ...], review_threshold: float, origin: Origin) -> Recipe:
+    """The recipe of a fitted head; `classes` give the display names of its slugs, and may hold others too.
+
+    Raises:
+        KeyError: when a class of the head has no display name.
+    """
+    names = {c.slug: c.name for c in classes}
+    return Recipe(
+        head_sha256=fitted.run.head_sha256,
+        shape=Shape(**_shape(fitted.run.head.architecture)),
+        classes=tuple(ClassName(slug=slug, name=names[slug]) for slug in fitted.run.classes),
+        calibration=Calibration(temperature=fitted.temperature),
+        conformal=Conformal(coverage=fitted.coverage, floor=fitted.floor),
+        review_threshold=review_threshold,
+        origin=origin,
+        training=fitted.run.config,
+    )
+
+
+def save(folder: Path, head: DocumentHead, recipe: Recipe) -> None:
+    """Write both files into `folder`, which is made if need be.
+
+    Raises:
+        WeightsError: when the recipe is of another head.
+    """
+    weights = head_bytes(head)
+    if hashlib.sha256(weights).hexdigest() != recipe.head_sha256:
+        raise WeightsError("The recipe names the hash of another head.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / HEAD_FILE).write_bytes(weights)
+    (folder / RECIPE_FILE).write_bytes(recipe.to_json())
+
+
+def load(folder: Path, *, head_sha256: str | None = None) -> Head:
+    """Read a saved head, on the CPU and in eval mode.
+
+    Args:
+        head_sha256: the hash that the caller's own records name; without it, the recipe's is trusted.
+
+    Raises:
+        WeightsError: when a file is missing, changed by a byte, or not what the recipe describes.
+    """
+    recipe = Recipe.from_json(_read(folder / RECIPE_FILE))
+    weights = _read(folder / HEAD_FILE)
+    found = hashlib.sha256(weights).hexdigest()
+    for named, by in ((recipe.head_sha256, "recipe"), (head_sha256, "record")):
+        if named is not None and named != found:
+            raise WeightsError(f"{folder / HEAD_FILE} has SHA-256 {found}; the {by} names {named}.", hint=_MEND)
+    model = DocumentHead(Architecture(**recipe.shape.model_dump()))
+    try:
+        model.load_state_dict(load_tensors(weights))
+    except (SafetensorError, RuntimeError) as problem:
+        raise WeightsError(f"{folder / HEAD_FILE} is not the head of its recipe: {problem}", hint=_MEND) from problem
+    return Head(model.eval(), recipe)
+
+
+def library_versions() -> dict[str, str]:
+    """Of Python and of the libraries that a prediction's numbers come from."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
+
+
+def code_commit(root: Path) -> str:
+    """The git commit checked out at `root`, with `-dirty` after it where files differ; `unknown` outside git."""
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _shape(architecture: Architecture) -> dict[str, Any]:
+    return {**vars(architecture), "widths": dict(architecture.widths)}
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise WeightsError(f"{path} cannot be read: {problem.strerror}.", hint=_MEND) from problem

@@ -1,0 +1,271 @@
+"""Training runs and model versions in MLflow: what went in, how it went, what came out, and which version serves.
+
+The head is logged as safetensors with its recipe, and registered from there. MLflow's own PyTorch flavour is not used:
+it stores a traced graph, bound to one batch size, or a pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from dsdc.errors import NotFound, TrackingUnavailable
+from dsdc.log import get_logger
+from dsdc.ml import plots, recipe
+from dsdc.ml.fit import Fitted
+from dsdc.ml.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+log = get_logger(__name__)
+
+CHALLENGER, CHAMPION = "challenger", "champion"
+HEAD_FOLDER = "head"
+
+#: MLflow reads these when it is imported or at each request. Its own defaults repeat a request for minutes.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_DISABLE_AGENT_HINT": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+_CONNECT_S, _ANSWER_S = 2.0, 5.0
+#: Most that one request may carry, a limit of MLflow's.
+_METRICS_AT_ONCE, _PARAMS_AT_ONCE = 1000, 100
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One version of a registered model, and the run that it came from."""
+
+    model_name: str
+    version: str
+    run_id: str
+    run_url: str
+    head_sha256: str
+
+
+class Tracking:
+    """One MLflow server.
+
+    Every method raises TrackingUnavailable when it does not answer or refuses, within seconds rather than minutes.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+
+    def log_training(
+        self,
+        fitted: Fitted,
+        described: Recipe,
+        *,
+        experiment: str,
+        model_name: str,
+        tags: Mapping[str, str] | None = None,
+        parent_run_id: str | None = None,
+    ) -> Registered:
+        """Record a training as a run and register its head as a new version, with alias `challenger`.
+
+        A run that breaks off is marked failed, and nothing of it is registered.
+
+        Args:
+            described: the recipe of `fitted`.
+            tags: further tags of run and version.
+            parent_run_id: the run under which this one is shown, as in a search.
+        """
+        every_tag = _tags(described) | dict(tags or {})
+        with self._answering() as client, self._run(client, experiment, every_tag, parent_run_id) as run_id:
+            _log_numbers(client, run_id, fitted, described)
+            _log_reports(client, run_id, fitted, described)
+            _log_head(client, run_id, fitted, described)
+            found = self._register(client, model_name, run_id, every_tag)
+            client.set_registered_model_alias(model_name, CHALLENGER, found.version)
+        log.info("tracking.registered", model=model_name, version=found.version, run=run_id)
+        return self._registered(found)
+
+    def set_alias(self, model_name: str, alias: str, version: str) -> None:
+        """Point an alias at a version. Raises NotFound when there is no such version."""
+        with self._answering() as client:
+            client.set_registered_model_alias(model_name, alias, version)
+
+    def version_of(self, model_name: str, alias: str) -> Registered:
+        """The version that an alias points at. Raises NotFound when it points nowhere."""
+        with self._answering() as client:
+            return self._registered(client.get_model_version_by_alias(model_name, alias))
+
+    def fetch_head(self, model_name: str, version: str, folder: Path) -> Path:
+        """Download a version's `head/` into `folder`; the path of it, for `recipe.load`, which checks its hashes."""
+        with self._answering() as client:
+            found = client.get_model_version(model_name, version)
+            return Path(client.download_artifacts(found.run_id, HEAD_FOLDER, str(folder)))
+
+    @contextmanager
+    def _answering(self) -> Iterator[MlflowClient]:
+        """A client of a server that has just answered; whatever goes wrong with it comes out as our own errors."""
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        # Imported here: MLflow starts its telemetry when imported, unless the environment says not to.
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        self._probe()
+        try:
+            yield MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        except MlflowException as problem:
+            if problem.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise NotFound(problem.message) from problem
+            raise self._unavailable(problem.message) from problem
+        except requests.RequestException as problem:
+            raise self._unavailable(str(problem)) from problem
+
+    def _probe(self) -> None:
+        """One short request first: a client's own patience is for servers that are there."""
+        if not self.uri.startswith(("http://", "https://")):
+            return
+        try:
+            requests.get(f"{self.uri}/health", timeout=(_CONNECT_S, _ANSWER_S)).raise_for_status()
+        except requests.RequestException as problem:
+            raise self._unavailable(str(problem)) from problem
+
+    def _unavailable(self, reason: str) -> TrackingUnavailable:
+        hint = "Start it (./scripts/start.sh) or set mlflow.uri, then train again; nothing else was lost."
+        if "403" in reason or "Invalid Host" in reason:
+            hint = "Name this host in the server's --allowed-hosts, then train again."
+        return TrackingUnavailable(f"MLflow at {self.uri} does not do its work: {reason.strip()}.", hint=hint)
+
+    @contextmanager
+    def _run(
+        self, client: MlflowClient, experiment: str, tags: Mapping[str, str], parent_run_id: str | None
+    ) -> Iterator[str]:
+        """A new run's id; finished when the block is through, failed when it is not."""
+        from mlflow.exceptions import MlflowException
+
+        parent = {"mlflow.parentRunId": parent_run_id} if parent_run_id else {}
+        run = client.create_run(_experiment(client, experiment), tags={**tags, **parent})
+        run_id: str = run.info.run_id
+        try:
+            yield run_id
+        except BaseException:
+            # The first error is the one to tell; a server that is gone cannot be told that the run failed.
+            with suppress(MlflowException, requests.RequestException):
+                client.set_terminated(run_id, status="FAILED")
+            raise
+        client.set_terminated(run_id)
+
+    def _register(self, client: MlflowClient, name: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.create_registered_model(name)
+        except MlflowException as problem:
+            if problem.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"{client.get_run(run_id).info.artifact_uri}/{HEAD_FOLDER}"
+        shown = {key: value for key, value in tags.items() if not key.startswith("mlflow.")}
+        return client.create_model_version(name, source, run_id=run_id, tags=shown)
+
+    def _registered(self, found: ModelVersion) -> Registered:
+        return Registered(
+            model_name=found.name,
+            version=str(found.version),
+            run_id=str(found.run_id),
+            run_url=f"{self.uri}/#/runs/{found.run_id}",
+            head_sha256=found.tags.get("head_sha256", ""),
+        )
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return client.create_experiment(name)
+    except MlflowException as problem:
+        # Another process was quicker.
+        if problem.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return str(client.get_experiment_by_name(name).experiment_id)
+
+
+def _tags(described: Recipe) -> dict[str, str]:
+    clip = described.origin.clip
+    return {
+        "head_sha256": described.head_sha256,
+        "snapshot": described.origin.snapshot,
+        "clip": f"{clip.name} {clip.version}",
+        "clip_params_hash": clip.params_hash,
+        "clip_weights_sha256": clip.weights_sha256 or "",
+        "code_commit": described.origin.code_commit,
+        "mlflow.source.git.commit": described.origin.code_commit,
+    }
+
+
+def _log_numbers(client: MlflowClient, run_id: str, fitted: Fitted, described: Recipe) -> None:
+    from mlflow.entities import Metric, Param
+
+    params: dict[str, Any] = {**fitted.run.config.model_dump(), **_facts(fitted, described)}
+    entries = [Param(key, str(value)) for key, value in params.items()]
+    for start in range(0, len(entries), _PARAMS_AT_ONCE):
+        client.log_batch(run_id, params=entries[start : start + _PARAMS_AT_ONCE])
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, value, now, 0) for name, value in _results(fitted).items()]
+    for point in fitted.run.epochs:
+        curve = {key: value for key, value in vars(point).items() if key != "epoch"}
+        metrics += [Metric(f"epoch/{key}", value, now, point.epoch) for key, value in curve.items()]
+    for start in range(0, len(metrics), _METRICS_AT_ONCE):
+        client.log_batch(run_id, metrics=metrics[start : start + _METRICS_AT_ONCE])
+
+
+def _facts(fitted: Fitted, described: Recipe) -> dict[str, Any]:
+    return {
+        "snapshot": described.origin.snapshot,
+        "classes": len(fitted.run.classes),
+        "coverage": fitted.coverage,
+        "review_threshold": described.review_threshold,
+        "device": fitted.run.device,
+        **{f"documents_{part}": len(rows) for part, rows in fitted.run.split.parts().items()},
+        **{f"width_{name}": width for name, width in described.shape.widths.items()},
+    }
+
+
+def _results(fitted: Fitted) -> dict[str, float]:
+    own = {
+        "temperature": fitted.temperature,
+        "conformal_floor": fitted.floor,
+        "best_epoch": float(fitted.run.best_epoch),
+        "seconds": fitted.run.seconds,
+    }
+    return own | fitted.valid.flat("valid/") | fitted.test.flat("test/")
+
+
+def _log_reports(client: MlflowClient, run_id: str, fitted: Fitted, described: Recipe) -> None:
+    names = [c.name for c in described.classes]
+    curves = plots.training_curves(fitted.run.epochs, fitted.run.best_epoch)
+    client.log_figure(run_id, curves, "plots/training_curves.png")
+    for part, evaluation in (("valid", fitted.valid), ("test", fitted.test)):
+        for name, figure in plots.evaluation_figures(evaluation.scored, names).items():
+            client.log_figure(run_id, figure, f"plots/{part}/{name}.png")
+        client.log_text(run_id, evaluation.markdown(), f"reports/{part}.md")
+        client.log_text(run_id, json.dumps(evaluation.as_json(), indent=2), f"reports/{part}.json")
+
+
+def _log_head(client: MlflowClient, run_id: str, fitted: Fitted, described: Recipe) -> None:
+    with tempfile.TemporaryDirectory(prefix="dsdc-head-") as folder:
+        recipe.save(Path(folder), fitted.run.head, described)
+        client.log_artifacts(run_id, folder, HEAD_FOLDER)

@@ -1,0 +1,104 @@
+"""Files outside the store, scored with the champion; nothing is stored."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dsdc.errors import DocumentError, NotFound, WeightsError
+from dsdc.log import get_logger
+from dsdc.ml.dataset import pooled
+from dsdc.ml.evaluate import Scored, evaluate
+from dsdc.ml.predict import Classifier, Verdict
+from dsdc.ml.registry import champion
+from dsdc.pipeline.assembly import Assembly, assemble
+from dsdc.pipeline.chain import Chain
+from dsdc.settings import Settings
+from dsdc.taxonomy import Taxonomy
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    file: str
+    label: str
+    verdict: Verdict
+
+
+def evaluate_files(
+    config: Settings,
+    root: Path,
+    labels: Path,
+    predictions: Path | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Accuracy, calibration and coverage of the champion on `root/file` for each row of a labels file.
+
+    Files that cannot be read count as `failed` and in no metric; labels that the model has no class for count as wrong.
+
+    Raises:
+        NotFound: the labels file is missing or has no such columns. NoChampion, WeightsError: no model to score with.
+    """
+    rows = _read(labels)
+    served = champion(config)
+    assembly = assemble(config)
+    if served.clip_processor_id != assembly.versions.embed:
+        raise WeightsError("The champion was trained on another CLIP than the configured one.", hint="Train again.")
+    classifier = Classifier.load(served.folder, served.head_sha256, top=config.predict.top)
+    taxonomy = Taxonomy.from_settings(config.taxonomy)
+    chain, done, failed = Chain(assembly, config.render.max_pages), [], 0
+    for number, (file, label) in enumerate(rows, start=1):
+        try:
+            verdict = _classify(chain, classifier, assembly, root / file)
+            done.append(_Scored(file, taxonomy.find(label) or label, verdict))
+        except (DocumentError, OSError) as error:
+            failed += 1
+            log.warning("evaluate.unreadable", file=file, error=str(error))
+        if progress is not None:
+            progress(number, len(rows) - number)
+    if predictions is not None:
+        _write(predictions, done)
+    return {"model": f"{served.name} {served.version}", "failed": failed} | _figures(done, classifier.classes)
+
+
+def _classify(chain: Chain, classifier: Classifier, assembly: Assembly, path: Path) -> Verdict:
+    with chain.run(path.read_bytes()) as (passed, _):
+        return classifier.classify(*pooled([passed.vectors()], assembly.processors.embedder.width))
+
+
+def _figures(done: list[_Scored], classes: tuple[str, ...]) -> dict[str, Any]:
+    if not done:
+        return {"n": 0}
+    # A class that the model does not know can only be missed: it gets a column of zeros.
+    every = (*classes, *sorted({d.label for d in done} - set(classes)))
+    probabilities = np.array([[d.verdict.probabilities.get(slug, 0.0) for slug in every] for d in done])
+    sets = np.array([[slug in d.verdict.prediction_set for slug in every] for d in done])
+    truth = np.array([every.index(d.label) for d in done], dtype=np.int64)
+    return evaluate(Scored(every, truth, probabilities, sets)).as_json()
+
+
+def _read(labels: Path) -> list[tuple[str, str]]:
+    try:
+        with labels.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            if not {"file", "label"} <= set(rows.fieldnames or ()):
+                raise NotFound(f"{labels} has no columns file,label but {rows.fieldnames}.")
+            return [(row["file"], row["label"]) for row in rows if row["file"]]
+    except OSError as error:
+        raise NotFound(f"{labels} cannot be read: {error.strerror}.") from error
+
+
+def _write(target: Path, done: list[_Scored]) -> None:
+    with target.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "label", "predicted", "probability", "decision"])
+        for row in done:
+            verdict = row.verdict
+            writer.writerow([row.file, row.label, verdict.label, f"{verdict.probability:.6f}", verdict.decision])

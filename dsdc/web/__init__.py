@@ -1,0 +1,1 @@
+"""What the HTTP services share: tokens, policies, problem details, limits, metrics, health."""

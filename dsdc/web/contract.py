@@ -1,0 +1,199 @@
+"""What goes over the wire: the services answer with these, and the Python client reads them. No HTTP framework here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dsdc.db.repositories.users import Role
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+# --- auth ---------------------------------------------------------------------------------------------------------
+
+
+class Tokens(Wire):
+    """`expires_in`: seconds that the access token lives. The refresh token is good once."""
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105
+    expires_in: int
+    refresh_token: str
+
+
+class Account(Wire):
+    id: UUID
+    name: str
+    role: Role
+    disabled: datetime | None
+    created: datetime
+
+
+class Ended(Wire):
+    """What was ended before its time: all tokens of a subject up to a Unix second, and whole sign-ins."""
+
+    subjects: dict[str, int]
+    sessions: list[str]
+
+
+# --- predict ------------------------------------------------------------------------------------------------------
+
+
+class Ranked(Wire):
+    label: str
+    probability: Share
+
+
+class Neighbour(Wire):
+    """A labelled document that is near; similarity is the cosine, -1 to 1."""
+
+    model_config = ConfigDict(extra="allow")
+
+    document_id: Sha256
+    label: str
+    label_source: str
+    similarity: float
+
+
+class Prediction(Wire):
+    """An answer. `document_id` is the SHA-256 of the document's bytes, whether or not it was kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    prediction_id: UUID
+    document_id: Sha256
+    label: str
+    probability: Share
+    top: list[Ranked]
+    prediction_set: list[str]
+    decision: Literal["accept", "review"]
+    neighbours: list[Neighbour]
+    versions: dict[str, Any]
+    timings_ms: dict[str, float]
+    original_name: str
+    pages: int
+    created: datetime
+
+
+class ProcessorUsed(Wire):
+    name: str | None
+    version: str | None
+    params_hash: str | None
+
+
+class TextUsed(Wire):
+    raw_text_id: int | None
+    extraction: str | None
+    confidence: float | None
+    processed_text_id: int | None
+    reader: ProcessorUsed
+    cleaner: ProcessorUsed
+
+
+class EmbeddingUsed(Wire):
+    embedding_id: int
+    of: Literal["image", "text"]
+    clip_version: str
+    embedder: ProcessorUsed
+
+
+class PageUsed(Wire):
+    """One page, and what was made of it on the way to the answer."""
+
+    page: int | None
+    image_file: str | None
+    image_sha256: str | None
+    renderer: ProcessorUsed
+    text: TextUsed | None
+    embeddings: list[EmbeddingUsed]
+
+
+class DocumentUsed(Wire):
+    """The bytes, and their first arrival; only the hash where the document was not kept."""
+
+    sha256: Sha256
+    original_name: str | None
+    media_type: str | None
+    byte_size: int | None
+    file_path: str | None
+    imported: datetime | None
+    sighting: dict[str, Any] | None
+
+
+class ModelUsed(Wire):
+    name: str
+    version: int
+    head_sha256: str
+    clip_weights_sha256: str
+    calibration: dict[str, Any]
+    mlflow_run_id: str
+    airflow_run: str | None
+    code_commit: str
+
+
+class SnapshotUsed(Wire):
+    """What the model was trained on; `labels` counts documents by class and split."""
+
+    id: int
+    sha256: str
+    documents: int
+    labels: dict[str, dict[str, int]]
+
+
+class Lineage(Wire):
+    """Everything that an answer stands on."""
+
+    prediction_id: UUID
+    predicted: datetime
+    label: str
+    probability: Share
+    decision: str
+    requested_by: str
+    document: DocumentUsed
+    pages: list[PageUsed]
+    model: ModelUsed
+    snapshot: SnapshotUsed
+
+
+class LabelGiven(Wire):
+    label_id: int
+    document_id: Sha256
+    label: str
+    source: str
+    author: str
+    prediction_id: UUID | None = None
+
+
+class Similar(Wire):
+    document_id: Sha256
+    neighbours: list[Neighbour]
+
+
+class ClassInfo(Wire):
+    slug: str
+    name: str
+
+
+class ModelInfo(Wire):
+    """The model that answers now."""
+
+    name: str
+    version: int
+    head_sha256: str
+    clip: dict[str, Any]
+    classes: list[ClassInfo]
+    coverage: float
+    review_threshold: float
+    metrics: dict[str, Any]
+    mlflow_run_id: str
+    trained: datetime
+    loaded: datetime
