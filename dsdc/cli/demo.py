@@ -12,7 +12,9 @@ import typer
 
 from dsdc.cli.console import Bars, bars, err, out
 from dsdc.client import Client
+from dsdc.pipeline.assembly import assemble
 from dsdc.pipeline.ingest import NOT_DOCUMENTS
+from dsdc.pipeline.status import stage_counts
 from dsdc.settings import Settings, secrets, settings
 from services.airflow.rest import AirflowApi, DagRun
 
@@ -34,8 +36,8 @@ def demo(
     with bars() as progress:
         arrive(config, count, seed, progress)
         airflow = AirflowApi(config)
-        for dag in ("ingest_and_process", "train_model"):
-            _run(airflow, dag, progress)
+        _process(airflow, config, progress)
+        _train(airflow, progress)
     _predict(config, seed + 1)
     out.print(f"\nThe main job took {time.monotonic() - started:.0f} s. Where to look:", highlight=False)
     _urls(config)
@@ -56,15 +58,28 @@ def arrive(config: Settings, count: int, seed: int, progress: Bars) -> None:
             file.replace(target)
 
 
-def _run(airflow: AirflowApi, dag: str, progress: Bars) -> None:
-    tell = progress.of(dag)
+def _process(airflow: AirflowApi, config: Settings, progress: Bars) -> None:
+    """Run ingest_and_process. The arriving files may have started a run already; ours then queues behind it."""
+    ready = assemble(config)
+
+    def show(_: DagRun) -> None:
+        for stage, counts in stage_counts(ready).items():
+            ended = counts["done"] + counts["skipped"] + counts["failed"]
+            progress.step(stage, ended, counts["pending"] + counts["running"])
+
+    airflow.wait_for_dag("ingest_and_process")
+    airflow.follow("ingest_and_process", airflow.trigger("ingest_and_process"), show)
+
+
+def _train(airflow: AirflowApi, progress: Bars) -> None:
+    tell = progress.of("train")
 
     def show(run: DagRun) -> None:
         ended = sum(n for state, n in run.tasks.items() if state in ("success", "skipped"))
         tell(ended, sum(run.tasks.values()) - ended)
 
-    airflow.wait_for_dag(dag)
-    airflow.follow(dag, airflow.trigger(dag), show)
+    airflow.wait_for_dag("train_model")
+    airflow.follow("train_model", airflow.trigger("train_model"), show)
 
 
 def _predict(config: Settings, seed: int) -> None:

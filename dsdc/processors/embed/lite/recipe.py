@@ -29,7 +29,7 @@ def orthonormal(rows: int, columns: int, generator: np.random.Generator) -> npt.
 
 
 def write_projection(file: Path) -> None:
-    """Write the three tensors as float16 (a tenth of a per mille of rounding, half the bytes)."""
+    """Write the three tensors as float16 (rounded by at most half a per mille, half the bytes)."""
     from safetensors.numpy import save_file
 
     generator = np.random.default_rng(SEED)
