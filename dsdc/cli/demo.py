@@ -51,7 +51,7 @@ def arrive(config: Settings, count: int, seed: int, progress: Bars) -> None:
     tell = progress.of("make samples")
     with tempfile.TemporaryDirectory(dir=inbox.parent, prefix=".samples-") as folder:
         made = Path(folder)
-        generate(made, count=count, seed=seed, progress=lambda done, total: tell(done, total - done))
+        generate(made, count=count, seed=seed, workers=2, progress=lambda done, total: tell(done, total - done))
         for file in sorted(p for p in made.rglob("*") if p.is_file() and p.name not in NOT_DOCUMENTS):
             target = inbox / file.relative_to(made)
             target.parent.mkdir(parents=True, exist_ok=True)

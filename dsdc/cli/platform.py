@@ -129,7 +129,10 @@ def urls() -> None:
         if program.title and program.port and program.name in running
     ]
     table("DSDC is running", ["", "address", "sign in"], rows)
-    out.print(f"Passwords: {config.root / '.secrets'} (readable by its owner alone). Logs: {config.path('logs')}")
+    out.print(
+        f"Passwords: {config.root / '.secrets'} (readable by its owner alone). Logs: {config.path('logs')}",
+        soft_wrap=True,
+    )
 
 
 def _sign_in(name: str) -> str:

@@ -24,5 +24,5 @@ def samples(
 
     with bars() as progress:
         tell = progress.of("samples")
-        made = generate(target, count=count, seed=seed, progress=lambda done, total: tell(done, total - done))
+        made = generate(target, count=count, seed=seed, workers=2, progress=lambda done, total: tell(done, total - done))
     out.print(f"{len(made)} documents in {target}")

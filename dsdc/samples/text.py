@@ -361,7 +361,7 @@ class Tongue:
         """The template with every slot filled, down to the last."""
         while "{" in template:
             template = _SLOT.sub(lambda found: self._fill(found.group(1)), template)
-        return template
+        return template.replace("'ss", "'s")  # more than one "menthol 100's"
 
     def _fill(self, slot: str) -> str:
         words_of_trade = self.lexicon.get(slot.removesuffix("2") if slot == "quantity2" else slot)

@@ -68,7 +68,7 @@ FIELDS = _bars(
 )
 SOCIETIES = _bars(
     "American Society of Aerosol Chemists|National Board of Pathology Fellows|Society for Leaf Science|Sigma Tau Honor "
-    "Society|Regional Academy of Sciences|Institute of Food Technologists' Circle|Phi Lambda Rho|Eastern Statistical "
+    "Society|Regional Academy of Sciences|Circle of Food Process Engineers|Phi Lambda Rho|Eastern Statistical "
     "Association|Marketing Forum of the Midwest|Society of Filtration Engineers|Association of Trial Counsel"
 )
 JOURNALS = _bars(
