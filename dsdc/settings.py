@@ -192,6 +192,7 @@ class Monitoring(Section):
     grafana_port: int = 3000
     postgres_exporter_port: int = 9187
     pipeline_port: int = 9102
+    blackbox_port: int = 9115
 
 
 class Logging(Section):

@@ -23,6 +23,7 @@ PROGRAMS = {
     "pdftoppm": ("poppler-utils", "PDF pages that pdfium cannot draw"),
     "prometheus": ("prometheus", "metrics"),
     "prometheus-alertmanager": ("prometheus-alertmanager", "alerts"),
+    "prometheus-blackbox-exporter": ("prometheus-blackbox-exporter", "health of services without metrics"),
     "prometheus-postgres-exporter": ("prometheus-postgres-exporter", "the database's metrics"),
 }
 PACKAGES = ("torch", "open-clip-torch", "apache-airflow", "mlflow", "fastapi", "streamlit", "sqlalchemy", "pgvector")

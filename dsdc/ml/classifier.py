@@ -96,7 +96,8 @@ class Tower(nn.Module):
 class DocumentHead(nn.Module):
     """Classifier of documents of which any modality may be missing; small enough to train on ten pages a class.
 
-    Towers are summed into one hidden layer beside the masks, and their own linear logits are added. In training, `modality_dropout` is the chance that a document that has several modalities loses one.
+    Towers are summed into one hidden layer beside the masks, and their own linear logits are added. In training,
+    `modality_dropout` is the chance that a document that has several modalities loses one.
     """
 
     def __init__(self, architecture: Architecture) -> None:

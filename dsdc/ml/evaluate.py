@@ -102,10 +102,12 @@ class MacroF1(Metric):
 
 
 class ExpectedCalibrationError(Metric):
-    """Mean gap between confidence and accuracy over 15 bins of equal width, weighted by documents (Guo et al. 2017)."""
+    """Mean gap between confidence and accuracy over 15 bins of equal width, weighted by documents (Guo et al. 2017).
+
+    It has no interval: drawing with replacement adds gaps of its own, so that every draw is above the value.
+    """
 
     name = "ece"
-    interval = True
 
     def __call__(self, scored: Scored) -> float:
         return _gap(scored, _equal_width(scored.confidence))
@@ -178,7 +180,7 @@ class MeanSetSize(Metric):
 
 
 class RiskCoverageArea(Metric):
-    """Mean error rate over all shares of documents accepted, surest first (AURC, Geifman et al. 2019); less is better."""
+    """Mean error rate over all shares accepted, surest first (AURC, Geifman et al. 2019); less is better."""
 
     name = "aurc"
 

@@ -27,13 +27,22 @@ class Fitted:
     test: Evaluation
 
 
-def fit(data: DocumentSet, split: Split, config: Train, *, coverage: float, progress: Progress | None = None) -> Fitted:
+def fit(
+    data: DocumentSet,
+    split: Split,
+    config: Train,
+    *,
+    coverage: float,
+    resamples: int = 1000,
+    progress: Progress | None = None,
+) -> Fitted:
     """Train on one split, calibrate on its validation part, evaluate on its test part.
 
     The validation part also chose the epoch, so its own figures flatter; the test part's do not.
 
     Args:
         coverage: share of new documents whose prediction set is to hold the right class.
+        resamples: bootstrap draws for the intervals; 0 leaves them out.
 
     Raises:
         NotEnoughLabels: when there is too little to train, validate or test with.
@@ -48,17 +57,23 @@ def fit(data: DocumentSet, split: Split, config: Train, *, coverage: float, prog
         temperature=temperature,
         coverage=coverage,
         floor=floor,
-        valid=_evaluated(data, split.valid, scores, temperature, floor),
-        test=_evaluated(data, split.test, test, temperature, floor),
+        valid=evaluate(
+            _scored(data, split.valid, scores, temperature, floor),
+            groups=data.groups[split.valid],
+            resamples=resamples,
+        ),
+        test=evaluate(
+            _scored(data, split.test, test, temperature, floor), groups=data.groups[split.test], resamples=resamples
+        ),
     )
 
 
 def cross_validate(data: DocumentSet, folds: Sequence[Split], config: Train, *, coverage: float) -> Evaluation:
-    """Every document scored by a head that has not seen it or a duplicate of it: `fit` on each fold, tests put together.
+    """Every document scored by a head that has seen neither it nor a duplicate: `fit` on each fold, tests together.
 
     Each fold's test rows are scored with its own head, temperature and floor, as a user would meet them.
     """
-    parts = [fit(data, split, config, coverage=coverage).test.scored for split in folds]
+    parts = [fit(data, split, config, coverage=coverage, resamples=0).test.scored for split in folds]
     together = Scored(
         classes=data.classes,
         labels=np.concatenate([part.labels for part in parts]),
@@ -68,7 +83,6 @@ def cross_validate(data: DocumentSet, folds: Sequence[Split], config: Train, *, 
     return evaluate(together, groups=np.concatenate([data.groups[split.test] for split in folds]))
 
 
-def _evaluated(data: DocumentSet, rows: Ints, scores: Floats, temperature: float, floor: float) -> Evaluation:
+def _scored(data: DocumentSet, rows: Ints, scores: Floats, temperature: float, floor: float) -> Scored:
     found = calibrate.probabilities(scores, temperature)
-    scored = Scored(data.classes, data.labels[rows], found, conformal.prediction_sets(found, floor))
-    return evaluate(scored, groups=data.groups[rows])
+    return Scored(data.classes, data.labels[rows], found, conformal.prediction_sets(found, floor))

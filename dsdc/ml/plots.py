@@ -66,7 +66,7 @@ def risk_coverage_curve(scored: Scored) -> Figure:
     axes.step(accepted, risk, where="post", color=_INK)
     axes.axhline(float(risk[-1]), color=_FAINT, linestyle="--", label="everything accepted")
     axes.set(xlim=(0, 1), ylim=(0, None), xlabel="share accepted", ylabel="error rate", title="Risk and coverage")
-    axes.legend(loc="upper left", frameon=False)
+    axes.legend(loc="lower right", frameon=False)
     return figure
 
 

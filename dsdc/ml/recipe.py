@@ -110,10 +110,16 @@ class Recipe(_Part):
 
     @property
     def slugs(self) -> tuple[str, ...]:
+        """Classes in the order of the outputs."""
         return tuple(c.slug for c in self.classes)
 
+    @property
+    def sha256(self) -> str:
+        """Over the canonical JSON of everything in it, in hexadecimal."""
+        return _digest(self.model_dump(mode="json"))
+
     def to_json(self) -> bytes:
-        """With a hash over everything else, so that no number of it changes unseen."""
+        """With its own hash, so that no number of it changes unseen."""
         content = self.model_dump(mode="json")
         return json.dumps({**content, "recipe_sha256": _digest(content)}, indent=2).encode() + b"\n"
 
@@ -143,6 +149,7 @@ class Head:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Slugs in the order of the outputs."""
         return self.recipe.slugs
 
     def predict_proba(self, image: Floats, text: Floats, has_image: Bools, has_text: Bools) -> Doubles:

@@ -176,7 +176,8 @@ class Tracking:
                 raise
         source = f"{client.get_run(run_id).info.artifact_uri}/{HEAD_FOLDER}"
         shown = {key: value for key, value in tags.items() if not key.startswith("mlflow.")}
-        return client.create_model_version(name, source, run_id=run_id, tags=shown)
+        # A version of files that are there already is ready when it is made: nothing to wait for, or to say so.
+        return client.create_model_version(name, source, run_id=run_id, tags=shown, await_creation_for=0)
 
     def _registered(self, found: ModelVersion) -> Registered:
         return Registered(

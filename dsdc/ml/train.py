@@ -38,7 +38,7 @@ _SCORED_AT_ONCE = 16_384
 
 @dataclass(frozen=True)
 class Epoch:
-    """One point of the training curves; losses in nats, in training with smoothing and weights, in validation without."""
+    """One point of the training curves; losses in nats: in training with smoothing and weights, else without."""
 
     epoch: int
     train_loss: float

@@ -6,15 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from dsdc.db.repositories.embeddings import Embeddings
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from dsdc.db.repositories.embeddings import Embeddings, Versions
 from dsdc.db.repositories.labels import Labels
 from dsdc.db.repositories.models import Snapshots
 from dsdc.db.session import transaction
+from dsdc.db.tables import ModelVersion
 from dsdc.errors import PurposeFailed
 from dsdc.log import get_logger
 from dsdc.pipeline.assembly import Assembly, assemble
 from dsdc.pipeline.status import stage_counts
 from dsdc.settings import settings
+from dsdc.taxonomy import Taxonomy
 
 log = get_logger(__name__)
 
@@ -83,26 +88,36 @@ def _untaken(ingested: Mapping[str, Any]) -> list[str]:
 
 
 def labelled_change() -> dict[str, int]:
-    """What the last snapshot lacks: labelled, embedded documents that are new to it or have another label now.
+    """What the newest model has not learnt: labelled, embedded documents new to it, or with another label now.
 
-    Classes with fewer than `train.min_per_class` such documents do not count: training leaves them out, so that they
-    would be news for ever.
+    The newest model, champion or not, and not the newest snapshot: a training that failed half-way leaves a snapshot,
+    and has learnt nothing. Classes with fewer than `train.min_per_class` such documents do not count: training leaves
+    them out, so that they would be news for ever.
 
     Returns:
         `{"documents": n, "new": m}`: n that training would take, m of them news; empty when there are none.
     """
     config = settings()
     versions = assemble(config).versions
+    classes = Taxonomy.from_settings(config.taxonomy).slugs
     with transaction() as session:
-        labels = {label.document_id: label.label for label in Labels(session).current(config.taxonomy.name)}
-        snapshots = Snapshots(session)
-        last = snapshots.latest()
-        known: dict[str, str] = {}
-        if last is not None and last.processors == asdict(versions):
-            known = {member.document_id: member.label for member in snapshots.members(last.id)}
+        current = [label for label in Labels(session).current(config.taxonomy.name) if label.label in classes]
+        labels = {label.document_id: label.label for label in current}
+        known = _learnt(session, config.train.model_name, versions)
         news = sorted(document for document, label in labels.items() if known.get(document) != label)
         embedded = {vector.document_id for vector in Embeddings(session).of_documents(news, versions)}
     return _trainable(labels, known, embedded, config.train.min_per_class)
+
+
+def _learnt(session: Session, model_name: str, versions: Versions) -> dict[str, str]:
+    """Document -> label in the snapshot of the newest model; nothing where that was made of other embeddings."""
+    newest = select(func.max(ModelVersion.id)).where(ModelVersion.name == model_name).scalar_subquery()
+    snapshot_id = session.scalar(select(ModelVersion.snapshot_id).where(ModelVersion.id == newest))
+    snapshots = Snapshots(session)
+    snapshot = snapshots.get(snapshot_id) if snapshot_id is not None else None
+    if snapshot is None or snapshot.processors != asdict(versions):
+        return {}
+    return {member.document_id: member.label for member in snapshots.members(snapshot.id)}
 
 
 def _trainable(

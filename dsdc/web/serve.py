@@ -21,33 +21,46 @@ from dsdc.settings import Settings, secrets, settings
 log = get_logger(__name__)
 
 HEADERS_S = 10.0  # a request's line and headers must be complete by then; uvicorn itself would wait for ever
+LINGER_S = 5.0  # for the rest of a body whose answer is out already
 BACKLOG = 256
 
 
 class ImpatientProtocol(HttpToolsProtocol):
-    """Closes connections whose request line and headers dribble in."""
+    """Closes connections whose request line and headers dribble in, or that send on long after the answer."""
 
     _deadline: TimerHandle | None = None
+    _receiving = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._set_deadline()
+        self._set_deadline(HEADERS_S)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._set_deadline()
+        self._receiving = True
+        self._set_deadline(HEADERS_S)
 
     def on_headers_complete(self) -> None:
         self._clear_deadline()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self._receiving = False
+        self._clear_deadline()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._receiving:  # closing at once would reset the connection before the client reads the answer
+            self._set_deadline(LINGER_S)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._clear_deadline()
         super().connection_lost(exc)
 
-    def _set_deadline(self) -> None:
+    def _set_deadline(self, seconds: float) -> None:
         self._clear_deadline()
-        self._deadline = self.loop.call_later(HEADERS_S, self._give_up)
+        self._deadline = self.loop.call_later(seconds, self._give_up)
 
     def _clear_deadline(self) -> None:
         if self._deadline is not None:

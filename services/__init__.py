@@ -1,0 +1,1 @@
+"""What runs: one package a service, started by supervisor or compose."""

@@ -1,0 +1,1 @@
+"""Airflow's configuration and processes."""

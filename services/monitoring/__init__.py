@@ -1,0 +1,1 @@
+"""Prometheus, Alertmanager, exporters and Grafana: their configuration and how they start."""
