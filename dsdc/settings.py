@@ -134,7 +134,7 @@ class Train(Section):
     learning_rate: float = Field(0.002, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     hidden: int = Field(256, ge=1)
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
     modality_dropout: float = Field(0.15, ge=0, lt=0.5)
     label_smoothing: float = Field(0.05, ge=0, lt=1)
     valid_share: float = Field(0.15, gt=0, lt=0.5)

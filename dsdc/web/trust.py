@@ -61,9 +61,16 @@ class TrustKeeper:
     async def _once(self) -> None:
         try:
             await self._refresh()
-        except (DsdcError, httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        # Whatever it was, auth or the store may be back in a moment; until then the last good keys stay in force.
+        except Exception as error:
             if not self._failing:
-                log.warning("trust.not_refreshed", kind=type(error).__name__, error=str(error))
+                known = isinstance(error, DsdcError | httpx.HTTPError)
+                log.warning(
+                    "trust.not_refreshed",
+                    kind=type(error).__name__,
+                    error=str(error),
+                    exc_info=None if known else error,
+                )
             self._failing = True
         else:
             if self._failing:

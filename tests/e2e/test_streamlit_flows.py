@@ -66,7 +66,7 @@ def test_what_is_not_kept_cannot_be_labelled(app: AppTest, platform: Platform, s
     app.toggle[0].set_value(False).run()
     app.file_uploader[0].set_value(("letter-88.pdf", samples["pdf-text"].read_bytes(), "application/pdf")).run()
     assert "Letter" in html(app)
-    assert "88.0 %" in html(app)
+    assert "88.0\u00a0%" in html(app)
     assert "cannot be labelled" in html(app)
     assert not [b for b in app.button if b.label == "That is right"]
 

@@ -98,6 +98,7 @@ def real(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     yield Real(platform, folder, f"http://127.0.0.1:{port}", env)
 
 
+@pytest.mark.slow
 def test_from_no_model_to_answers_with_lineage(real: Real, samples: list[tuple[Path, Sample]]) -> None:
     real.start()
     waiting = real.wait(503)
