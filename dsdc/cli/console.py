@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from dsdc.errors import DsdcError
 
 out = Console()
 err = Console(stderr=True)
+LINE_EVERY_S = 10.0
 
 
 def fail(error: DsdcError) -> None:
@@ -44,17 +46,31 @@ def pairs(title: str, values: Mapping[str, Any]) -> None:
 
 
 class Bars:
-    """One progress bar a step, each made when its step first reports."""
+    """One progress bar a step, each made when its step first reports.
+
+    Where nobody watches a terminal (a log, a pipe), a line is printed instead: now and then, and at each step's end.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, Any] = {}
+        self._told: dict[str, tuple[float, int]] = {}
 
     def step(self, name: str, done: int, still: int) -> None:
         """`done` of `done + still` items of `name` are finished."""
+        if not err.is_terminal:
+            self._line(name, done, still)
+            return
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=None)
         self._progress.update(self._tasks[name], completed=done, total=max(done + still, 1))
+
+    def _line(self, name: str, done: int, still: int) -> None:
+        now = time.monotonic()
+        at, before = self._told.get(name, (0.0, -1))
+        if done != before and (not still or now - at >= LINE_EVERY_S):
+            self._told[name] = (now, done)
+            err.print(f"        {name}: {done} of {done + still}", highlight=False)
 
     def of(self, name: str) -> Any:
         """A callback (done, still) for one step."""
@@ -70,5 +86,5 @@ def bars() -> Iterator[Bars]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err) as progress:
+    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
         yield Bars(progress)

@@ -84,11 +84,16 @@ def _up(config: Settings, chosen: tuple[Program, ...], timeout_s: float) -> None
     rest = [program for program in chosen if program.name != "postgres"]
     # MLflow's first start migrates its own database, which takes as long as Airflow's set-up: side by side.
     supervisor.start(program.name for program in rest if not program.name.startswith("airflow"))
+    # The scheduler last: its first tasks call the API server and the services, and would fail while they come up.
+    scheduler = [program for program in rest if program.name == "airflow-scheduler"]
+    others = [program for program in rest if program not in scheduler]
     if any(program.name.startswith("airflow") for program in rest):
         made = bootstrap(config)
         _tell("Airflow: schema, administrator and pools are " + ("made" if made else "in place"))
-        supervisor.start(program.name for program in rest if program.name.startswith("airflow"))
-    control.wait_healthy(config, rest, _tell, timeout_s)
+        supervisor.start(program.name for program in others if program.name.startswith("airflow"))
+    control.wait_healthy(config, others, _tell, timeout_s)
+    supervisor.start(program.name for program in scheduler)
+    control.wait_healthy(config, scheduler, _tell, timeout_s)
 
 
 @app.command()

@@ -24,5 +24,9 @@ def samples(
 
     with bars() as progress:
         tell = progress.of("samples")
-        made = generate(target, count=count, seed=seed, workers=2, progress=lambda done, total: tell(done, total - done))
+
+        def told(done: int, total: int) -> None:
+            tell(done, total - done)
+
+        made = generate(target, count=count, seed=seed, workers=2, progress=told)
     out.print(f"{len(made)} documents in {target}")

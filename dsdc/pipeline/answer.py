@@ -129,6 +129,7 @@ class Answerer:
                     f" {self._config.clip.model}.",
                     hint="Train again with train_model, or set clip.model back.",
                 )
+            _ = assembly.processors.embedder.width  # reading it loads CLIP now, and not during the first request
             classifier = Classifier.load(wanted.folder, wanted.head_sha256, top=self._config.predict.top)
             self._loaded = _Loaded(wanted, classifier, assembly, self._info(wanted, classifier, assembly))
             log.info("model.loaded", name=wanted.name, version=wanted.version, head=wanted.head_sha256[:12])

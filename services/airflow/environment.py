@@ -80,4 +80,6 @@ def _running(_: Settings) -> dict[tuple[str, str], str]:
         ("dag_processor", "health_check_threshold"): "90",
         ("scheduler", "scheduler_health_check_threshold"): "90",
         ("triggerer", "triggerer_health_check_threshold"): "90",
+        # A task that starts while everything else starts too must not fail for a slow first answer (default 5 s).
+        ("workers", "execution_api_timeout"): "60",
     }

@@ -66,14 +66,18 @@ class ModelKeeper:
                 model = await run_in_threadpool(self._answerer.load)
             except DsdcError as error:
                 self._trouble = error
-                raise copy(self._trouble) from error
+                raise
             self._trouble = None
             self._metrics.serves(model)
             return model
 
     async def _watch(self) -> None:
         while True:
-            await self._once()
+            try:
+                await self._once()
+            # Whatever a broken model or store may raise: what serves goes on serving, and the next look may succeed.
+            except Exception:
+                log.exception("model.watch_failed")
             await asyncio.sleep(WATCH_S)
 
     async def _once(self) -> None:

@@ -9,8 +9,8 @@ from html import escape
 def percent(share: float) -> str:
     """`0.973` -> `97.3 %`; nothing short of certainty is written as 100 % and nothing above zero as 0 %."""
     if share in (0, 1):
-        return f"{share * 100:.0f} %"
-    return f"{min(max(share * 100, 0.1), 99.9):.1f} %"
+        return f"{share * 100:.0f}\u00a0%"
+    return f"{min(max(share * 100, 0.1), 99.9):.1f}\u00a0%"
 
 
 def brand() -> str:
