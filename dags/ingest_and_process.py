@@ -115,7 +115,9 @@ def ingest_and_process() -> None:
         for stage in ("render", "text", "clean")
     )
     embed_images, embed_texts = (
-        process.override(task_id=f"embed_{what}s", pool="gpu").partial(stage=f"embed-{what}").expand(worker=workers)
+        process.override(task_id=f"embed_{what}s", pool="gpu", queue="gpu")
+        .partial(stage=f"embed-{what}")
+        .expand(worker=workers)
         for what in ("image", "text")
     )
     chain(taken, workers)

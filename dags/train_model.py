@@ -75,7 +75,7 @@ def train_model() -> None:
             raise AirflowSkipException("The newest model has learnt every labelled embedding; there is nothing new.")
         return change
 
-    @task
+    @task(queue="gpu")
     def train(run_id: str, params: dict[str, Any]) -> dict[str, Any]:
         """Snapshot, head, MLflow, registry, champion."""
         from airflow.sdk.exceptions import AirflowFailException

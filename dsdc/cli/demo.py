@@ -91,6 +91,7 @@ def _predict(config: Settings, seed: int) -> None:
         samples = generate(folder, count=FRESH * 4, seed=seed)[:FRESH]
         with Client.from_settings(config) as client:
             client.sign_in(ADMIN, secrets().value("dsdc_admin"))
+            client.reload_model()  # now, and not at the service's next look for a new champion
             out.print("\nFour new documents, answered by the prediction API:", highlight=False)
             for sample in samples:
                 file = folder / sample.file

@@ -19,13 +19,15 @@ from dsdc import log
 from dsdc.cli.console import err, fail, out, print_json, table
 from dsdc.db.setup import setup_database
 from dsdc.errors import Conflict, DsdcError
-from dsdc.settings import Settings, settings
+from dsdc.settings import Settings, secrets, settings
 from services.airflow.bootstrap import bootstrap
 from services.postgres.account import fallback_folder
 from services.supervisor import control
 from services.supervisor.config import run_folder
 from services.supervisor.processes import platform_processes
 from services.supervisor.programs import Program, programs
+
+ADMIN = "admin"
 
 app = typer.Typer(help="Start, watch and stop the platform's programs.", no_args_is_help=True)
 
@@ -80,7 +82,8 @@ def _up(config: Settings, chosen: tuple[Program, ...], timeout_s: float) -> None
         supervisor.start(["postgres"])
         control.wait_healthy(config, first, _tell, 90)
     setup_database(config)
-    _tell("Database: roles, databases and schema are in place")
+    _first_account()
+    _tell("Database: roles, databases, schema and the account admin are in place")
     rest = [program for program in chosen if program.name != "postgres"]
     # MLflow's first start migrates its own database, which takes as long as Airflow's set-up: side by side.
     supervisor.start(program.name for program in rest if not program.name.startswith("airflow"))
@@ -94,6 +97,17 @@ def _up(config: Settings, chosen: tuple[Program, ...], timeout_s: float) -> None
     control.wait_healthy(config, others, _tell, timeout_s)
     supervisor.start(program.name for program in scheduler)
     control.wait_healthy(config, scheduler, _tell, timeout_s)
+
+
+def _first_account() -> None:
+    """Make the account `admin`, with the password of `.secrets`, unless there is one."""
+    from dsdc.web import accounts
+    from dsdc.web.origin import LOCAL
+    from dsdc.web.passwords import hash_password
+
+    if accounts.named(ADMIN) is None:
+        password = hash_password(secrets().value("dsdc_admin"))
+        accounts.create(ADMIN, password, "admin", actor="setup", origin=LOCAL)
 
 
 @app.command()

@@ -50,6 +50,7 @@ def _make_engine(role: DatabaseRole) -> Engine:
         max_overflow=config.pool_size,
         pool_pre_ping=True,
         pool_timeout=30,
+        hide_parameters=True,  # an error's text, which may be logged, carries no password hash
         connect_args={
             "connect_timeout": 10,
             "application_name": f"dsdc-{role}",

@@ -10,7 +10,7 @@ NEEDED=(
     prometheus-postgres-exporter:prometheus-postgres-exporter
     prometheus-blackbox-exporter:prometheus-blackbox-exporter
 )
-NEEDED_BY_TESTS=(chromium:chromium)
+NEEDED_BY_TESTS=(chromium:chromium nginx:nginx-light openssl:openssl)
 
 missing_packages() {
     local entry wanted=("${NEEDED[@]}")

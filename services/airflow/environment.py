@@ -51,7 +51,6 @@ def _core(config: Settings) -> dict[tuple[str, str], str]:
         ("core", "execution_api_server_url"): f"http://127.0.0.1:{config.airflow.port}/execution/",
         ("core", "default_timezone"): "utc",
         ("logging", "base_log_folder"): str(config.path("logs") / "airflow"),
-        ("usage_data_collection", "enabled"): "False",
     }
 
 
