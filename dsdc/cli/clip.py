@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from dsdc.processors.embed.embedder import OpenClipEmbedder
-from dsdc.processors.embed.weights import WeightsStore
 from dsdc.settings import settings
 
 app = typer.Typer(name="clip", help="The CLIP model that embeds pages and texts.", no_args_is_help=True)
@@ -14,6 +12,8 @@ app = typer.Typer(name="clip", help="The CLIP model that embeds pages and texts.
 @app.command()
 def fetch() -> None:
     """Get or build the configured weights, verify them, and print where they are and their SHA-256."""
+    from dsdc.processors.embed.weights import WeightsStore
+
     weights = WeightsStore(settings().clip, settings().path("models")).fetch()
     typer.echo(f"{weights.file}\n{weights.sha256}")
 
@@ -21,6 +21,8 @@ def fetch() -> None:
 @app.command()
 def show() -> None:
     """Load the model and print what it is: name, weights, width, image size, context length, device."""
+    from dsdc.processors.embed.embedder import OpenClipEmbedder
+
     clip = settings().clip
     embedder = OpenClipEmbedder(clip, settings().path("models"))
     encoder = embedder.load()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import typer
 
 from dsdc.cli.console import out
-from dsdc.db.session import schema_version
-from dsdc.db.setup import setup_database
 from dsdc.settings import settings
 
 app = typer.Typer(help="The database: roles, schema, migrations.", no_args_is_help=True)
@@ -15,6 +13,9 @@ app = typer.Typer(help="The database: roles, schema, migrations.", no_args_is_he
 @app.command()
 def setup() -> None:
     """Create databases, roles and extension where missing, and migrate to the newest schema."""
+    from dsdc.db.session import schema_version
+    from dsdc.db.setup import setup_database
+
     setup_database(settings())
     out.print(f"Database ready, schema {schema_version('owner')}.")
 
@@ -22,4 +23,6 @@ def setup() -> None:
 @app.command()
 def version() -> None:
     """Print the schema version that the database is at."""
+    from dsdc.db.session import schema_version
+
     out.print(schema_version("owner") or "no schema yet")

@@ -17,10 +17,8 @@ import typer
 
 from dsdc import log
 from dsdc.cli.console import err, fail, out, print_json, table
-from dsdc.db.setup import setup_database
 from dsdc.errors import Conflict, DsdcError
 from dsdc.settings import Settings, secrets, settings
-from services.airflow.bootstrap import bootstrap
 from services.postgres.account import fallback_folder
 from services.supervisor import control
 from services.supervisor.config import run_folder
@@ -67,6 +65,9 @@ def up(only: Only = "", timeout_s: float = START_TIMEOUT_S) -> None:
 
 
 def _up(config: Settings, chosen: tuple[Program, ...], timeout_s: float) -> None:
+    from dsdc.db.setup import setup_database
+    from services.airflow.bootstrap import bootstrap
+
     supervisor = control.Supervisor(config)
     names = [program.name for program in chosen]
     states = supervisor.states()

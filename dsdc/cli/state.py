@@ -14,7 +14,6 @@ import typer
 
 from dsdc.cli.console import out, pairs, print_json, table
 from dsdc.errors import MissingSystemPackage, SecretsError, SetupError
-from dsdc.pipeline.status import Check, database_check, platform_status, run_check
 from dsdc.settings import Settings, secrets, settings
 
 # Program -> (Debian package, what needs it).
@@ -36,6 +35,8 @@ def attach(app: typer.Typer) -> None:
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Rows, open and failed work, labels, the champion, and which services answer."""
+    from dsdc.pipeline.status import platform_status
+
     found = platform_status()
     if as_json:
         print_json(found)
@@ -55,15 +56,13 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 def doctor() -> None:
     """Check this machine and this configuration; exit status 1 if something has to be mended."""
+    from dsdc.pipeline.status import run_check
+
     checks = [run_check(name, look) for name, look in _looks().items()]
     table("Doctor", ["", "check", "detail"], [["ok" if c.ok else "FAIL", c.name, c.detail] for c in checks])
-    if not _all_right(checks):
+    if not all(check.ok for check in checks):
         out.print("Mend what says FAIL, top to bottom, and run this again.")
         sys.exit(1)
-
-
-def _all_right(checks: list[Check]) -> bool:
-    return all(check.ok for check in checks)
 
 
 def _looks() -> dict[str, Callable[[], str]]:
@@ -79,7 +78,7 @@ def _looks() -> dict[str, Callable[[], str]]:
     looks["ocr languages"] = lambda: _languages(config)
     looks["clip"] = lambda: _clip(config)
     looks["device"] = _device
-    looks["database"] = database_check
+    looks["database"] = _database
     return looks
 
 
@@ -142,6 +141,12 @@ def _clip(config: Settings) -> str:
 
     embedder = configured(config).embedder
     return f"{config.clip.model}, weights sha256 {embedder.weights_sha256[:16]}…"
+
+
+def _database() -> str:
+    from dsdc.pipeline.status import database_check
+
+    return database_check()
 
 
 def _device() -> str:

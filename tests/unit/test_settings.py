@@ -1,0 +1,100 @@
+"""Settings come from three places, and nothing unknown or weak gets in."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from dsdc.errors import SecretsError, SettingsError
+from dsdc.settings import Secrets, project_root, secrets, settings, write_secrets
+from tests.projects import forget_settings
+
+
+def test_later_sources_win(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings().render.dpi == 200
+    (project / "config.local.yaml").write_text("render: {dpi: 150}\nclip: {batch: 8}\n")
+    forget_settings()
+    assert (settings().render.dpi, settings().clip.batch, settings().clip.model) == (150, 8, "dsdc-lite")
+    monkeypatch.setenv("DSDC_RENDER_DPI", "300")
+    forget_settings()
+    assert settings().render.dpi == 300
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("render: {dpy: 150}\n", "render.dpy"),
+        ("rendering: {dpi: 150}\n", "rendering"),
+        ("render: {dpi: 5}\n", "render.dpi"),
+        ("taxonomy: {classes: [{slug: a, name: A}, {slug: a, name: B}]}\n", "taxonomy.classes"),
+        ("train: {valid_share: 0.4, test_share: 0.4}\n", "too little to train on"),
+    ],
+)
+def test_a_bad_key_is_named(project: Path, text: str, named: str) -> None:
+    (project / "config.local.yaml").write_text(text)
+    forget_settings()
+    with pytest.raises(SettingsError, match=named):
+        settings()
+
+
+def test_an_unknown_variable_of_a_known_section_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSDC_CLIP_MODLE", "ViT-B-32")
+    forget_settings()
+    with pytest.raises(SettingsError, match=r"clip\.modle"):
+        settings()
+
+
+def test_secrets_are_strong_private_and_kept(project: Path) -> None:
+    assert stat.S_IMODE((project / ".secrets").stat().st_mode) == 0o600
+    before = (project / ".secrets").read_text()
+    assert write_secrets(project) == []
+    assert (project / ".secrets").read_text() == before
+    assert secrets().value("database_owner") != secrets().value("database_serve")
+
+
+@pytest.mark.parametrize(
+    "value", ["GENERATE", "short", "changeme-changeme-changeme", "a" * 40, "my-password-is-long-enough"]
+)
+def test_weak_secrets_are_refused_without_being_shown(value: str) -> None:
+    with pytest.raises(SecretsError, match="DSDC_SECRET_X") as raised:
+        Secrets.check({"DSDC_SECRET_X": value})
+    assert value not in str(raised.value) or value == "short"
+
+
+def test_a_missing_secrets_file_says_what_to_run(project: Path) -> None:
+    (project / ".secrets").unlink()
+    forget_settings()
+    with pytest.raises(SecretsError, match=r"prepare\.sh"):
+        secrets()
+
+
+def test_the_database_url(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings().database.embedded
+    assert (
+        settings().database_url("owner").render_as_string()
+        == "postgresql+psycopg2://dsdc_owner:***@127.0.0.1:15432/dsdc"
+    )
+    monkeypatch.setenv("DSDC_DATABASE_URL", "postgresql://me:pw@db.example:6000/archive")
+    forget_settings()
+    assert not settings().database.embedded
+    assert settings().database_url("serve").username == "archive_serve"
+    assert settings().database_url("airflow").database == "archive_airflow"
+    monkeypatch.setenv("DSDC_DATABASE_LEAST_PRIVILEGE", "false")
+    forget_settings()
+    assert settings().database_url("serve").username == "me"
+    monkeypatch.setenv("DSDC_DATABASE_URL", "mysql://me@db/archive")
+    forget_settings()
+    with pytest.raises(SettingsError, match="PostgreSQL"):
+        settings().database_url("owner")
+
+
+def test_the_root_is_found_by_its_marker(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = project / "data" / "raw"
+    monkeypatch.delenv("DSDC_DIR")
+    monkeypatch.chdir(deep)
+    assert project_root() == project
+    monkeypatch.setenv("DSDC_DIR", str(deep))
+    with pytest.raises(SettingsError, match="dsdc_project_root"):
+        project_root()
