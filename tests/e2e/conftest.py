@@ -70,8 +70,9 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {sample.kind: folder / sample.file for sample in made}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    # Not for the whole session: while playwright runs, its event loop is this thread's, and asyncio.run() refuses.
     from playwright.sync_api import sync_playwright
 
     if not CHROMIUM.exists():
