@@ -101,7 +101,7 @@ def _urls(config: Settings) -> None:
         "Airflow": config.airflow.url,
         "MLflow": config.mlflow.uri,
         "API": f"{config.streamlit.predict_url}/v1/model",
-        "Prometheus": f"http://127.0.0.1:{config.monitoring.prometheus_port}/targets",
+        "Prometheus": f"http://127.0.0.1:{config.monitoring.prometheus_port}",
     }
     for name, url in places.items():
         out.print(f"  {name:<11} {url}", highlight=False)

@@ -23,7 +23,8 @@ from dsdc.settings import DatabaseRole, Settings, secrets
 
 log = get_logger(__name__)
 
-MIN_SERVER = 150000  # PostgreSQL 15: NULLS NOT DISTINCT and MERGE are there
+MIN_SERVER = 150000  # what the schema was tried on
+MIN_PGVECTOR = (0, 8)  # iterative index scans, without which few labelled documents among many are not found
 
 # Tables each role reads and writes. Nobody but the owner may delete or change lineage.
 _READ_ALL = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
@@ -146,6 +147,12 @@ def _check_server(connection: Connection) -> None:
             hint="Install pgvector on the server (package postgresql-<version>-pgvector) and, as a superuser, run"
             " CREATE EXTENSION vector; in this database.",
         ) from error
+    found = str(connection.execute(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")).scalar_one())
+    if tuple(int(part) for part in found.split(".")[:2]) < MIN_PGVECTOR:
+        raise DatabaseError(
+            f"pgvector {found} is too old.",
+            hint="Install pgvector 0.8 or newer on the server and run ALTER EXTENSION vector UPDATE; in this database.",
+        )
 
 
 def role_name(config: Settings, role: str) -> str:

@@ -155,7 +155,8 @@ class Tracking:
         from mlflow.exceptions import MlflowException
 
         parent = {"mlflow.parentRunId": parent_run_id} if parent_run_id else {}
-        run = client.create_run(_experiment(client, experiment), tags={**tags, **parent})
+        name = f"snapshot {tags['snapshot'][:8]}, head {tags['head_sha256'][:8]}"
+        run = client.create_run(_experiment(client, experiment), run_name=name, tags={**tags, **parent})
         run_id: str = run.info.run_id
         try:
             yield run_id
