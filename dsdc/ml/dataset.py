@@ -112,8 +112,9 @@ def freeze(
 ) -> Snapshot:
     """Record the dataset with its split; equal content is one snapshot.
 
-    The hash covers documents, labels, splits and the vectors' own bytes, but no row numbers: the same archive in
-    another database has the same hash.
+    The hash covers documents, labels, splits and the vectors' own bytes, but no row numbers: the same rows restored
+    into another database have the same hash. Embedding the archive anew may change last digits of vectors, with the
+    batches that pages happen to be in, and so the hash.
     """
     members = _members(dataset, split)
     content = _content(dataset, members, taxonomy)

@@ -7,17 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dsdc.errors import NotEnoughLabels
 from dsdc.ml import calibrate, conformal
 from dsdc.ml.evaluate import Evaluation, Scored, evaluate
 from dsdc.ml.features import DocumentSet, Floats, Ints
-from dsdc.ml.split import Split
+from dsdc.ml.split import Split, make_folds
 from dsdc.ml.train import Progress, TrainingRun, logits, train
 from dsdc.settings import Train
+
+#: From this many validation documents on, they alone are enough to calibrate with.
+ENOUGH_TO_CALIBRATE = 1000
+CALIBRATION_FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A training run, its calibration on the validation part, and what it is worth on validation and test parts."""
+    """A training run, its calibration on held-out scores, and what it is worth on validation and test parts."""
 
     run: TrainingRun
     temperature: float
@@ -36,9 +41,10 @@ def fit(
     resamples: int = 1000,
     progress: Progress | None = None,
 ) -> Fitted:
-    """Train on one split, calibrate on its validation part, evaluate on its test part.
+    """Train on one split, calibrate on held-out scores, evaluate on the test part.
 
-    The validation part also chose the epoch, so its own figures flatter; the test part's do not.
+    The validation part also chose the epoch, so its own figures flatter; the test part's do not. Where the validation
+    part is small, calibration uses cross-fitted scores of everything but the test part (`_held_out`).
 
     Args:
         coverage: share of new documents whose prediction set is to hold the right class.
@@ -48,9 +54,10 @@ def fit(
         NotEnoughLabels: when there is too little to train, validate or test with.
     """
     run = train(data, split, config, progress)
-    scores, labels = logits(run.head, data, split.valid), data.labels[split.valid]
-    temperature = calibrate.fit_temperature(scores, labels)
-    floor = conformal.fit_floor(calibrate.probabilities(scores, temperature), labels, coverage)
+    scores = logits(run.head, data, split.valid)
+    held_out, labels = _held_out(data, split, config, scores)
+    temperature = calibrate.fit_temperature(held_out, labels)
+    floor = conformal.fit_floor(calibrate.probabilities(held_out, temperature), labels, coverage)
     test = logits(run.head, data, split.test)
     return Fitted(
         run=run,
@@ -66,6 +73,27 @@ def fit(
             _scored(data, split.test, test, temperature, floor), groups=data.groups[split.test], resamples=resamples
         ),
     )
+
+
+def _held_out(data: DocumentSet, split: Split, config: Train, validation: Floats) -> tuple[Floats, Ints]:
+    """Scores `[n, classes]` of documents by heads that did not learn from them, and their labels.
+
+    A handful of validation documents says little about how sure a head may be, so with fewer than
+    `ENOUGH_TO_CALIBRATE` everything but the test part is scored in folds, each by a head trained on the others
+    (cross-fitting). Those heads learn from a fifth less than the final one, which errs on the cautious side.
+    """
+    if len(split.valid) >= ENOUGH_TO_CALIBRATE:
+        return validation, data.labels[split.valid]
+    known = data.take(np.sort(np.concatenate([split.train, split.valid])))
+    try:
+        folds = make_folds(
+            known.labels, known.groups, folds=CALIBRATION_FOLDS, valid_share=config.valid_share, seed=config.seed
+        )
+        parts = [(fold.test, logits(train(known, fold, config).head, known, fold.test)) for fold in folds]
+    except NotEnoughLabels:
+        return validation, data.labels[split.valid]
+    rows = np.concatenate([rows for rows, _ in parts])
+    return np.concatenate([part for _, part in parts]), known.labels[rows]
 
 
 def cross_validate(data: DocumentSet, folds: Sequence[Split], config: Train, *, coverage: float) -> Evaluation:

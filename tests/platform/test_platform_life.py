@@ -125,7 +125,9 @@ def test_the_life_of_a_platform(platform: Platform) -> None:
     assert "Traceback" not in refused
     assert not platform_processes(settings())
 
-    assert "Database: roles, databases, schema and the account admin are in place" in platform.run("up", "--only", PROGRAMS)
+    assert "Database: roles, databases, schema and the account admin are in place" in platform.run(
+        "up", "--only", PROGRAMS
+    )
     query("CREATE TABLE remembered AS SELECT 7 AS seven")
 
     # Its metrics are for bearers of the token.

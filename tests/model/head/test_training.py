@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from dsdc.errors import NotEnoughLabels
 from dsdc.ml.calibrate import probabilities
+from dsdc.ml.conformal import prediction_sets
 from dsdc.ml.features import Block, DocumentSet
 from dsdc.ml.fit import Fitted, cross_validate, fit
 from dsdc.ml.split import Split, make_folds, make_split
@@ -52,6 +53,17 @@ def test_head_is_as_good_as_logistic_regression_on_little_data(n: int) -> None:
     assert ours[0] >= rival[0] - 0.03, f"accuracy {ours[0]:.3f} against {rival[0]:.3f}"
     assert ours[1] <= rival[1] + 0.08, f"surprise {ours[1]:.3f} against {rival[1]:.3f}"
     assert ours[0] > 4 * CHANCE
+
+
+def test_a_hundred_documents_are_enough_to_keep_the_promised_coverage() -> None:
+    shares = []
+    for seed in (1, 2, 3):
+        data, fresh = clusters(160, seed=seed), clusters(2000, seed=seed + 50)
+        fitted = fit(data, _split(data), QUICK, coverage=0.9, resamples=0)
+        found = probabilities(logits(fitted.run.head, fresh), fitted.temperature)
+        shares.append(prediction_sets(found, fitted.floor)[np.arange(len(fresh)), fresh.labels].mean())
+    # The floor stands on 136 documents, so that one coverage scatters by sqrt(0.9 * 0.1 / 136) = 0.026, the mean by 0.015.
+    assert abs(np.mean(shares) - 0.9) < 0.03, shares
 
 
 def test_training_lowers_the_loss_and_keeps_the_best_epoch(fitted: Fitted) -> None:
