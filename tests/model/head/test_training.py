@@ -62,7 +62,7 @@ def test_a_hundred_documents_are_enough_to_keep_the_promised_coverage() -> None:
         fitted = fit(data, _split(data), QUICK, coverage=0.9, resamples=0)
         found = probabilities(logits(fitted.run.head, fresh), fitted.temperature)
         shares.append(prediction_sets(found, fitted.floor)[np.arange(len(fresh)), fresh.labels].mean())
-    # The floor stands on 136 documents, so that one coverage scatters by sqrt(0.9 * 0.1 / 136) = 0.026, the mean by 0.015.
+    # A floor from 136 documents lets one coverage scatter by sqrt(0.9 * 0.1 / 136) = 0.026, the mean by 0.015.
     assert abs(np.mean(shares) - 0.9) < 0.03, shares
 
 
