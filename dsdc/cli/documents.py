@@ -35,6 +35,7 @@ def attach(app: typer.Typer) -> None:
     app.command("ingest")(ingest)
     app.command("process")(process)
     app.command("import")(import_)
+    app.command("reprocess")(reprocess)
     app.command("predict")(predict)
 
 
@@ -118,6 +119,26 @@ def process(
         return
     columns = ["stage", "done", "skipped", "failed", "retried", "lost", "seconds"]
     table("Stages", columns, [[report[c] for c in columns] for report in reports])
+
+
+def reprocess(
+    stage: Annotated[StageName | None, typer.Option(help="Only this stage.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much there is to do.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring everything to the present processor versions; what earlier versions made stays."""
+    if not dry_run:
+        process(stage, as_json)
+        return
+    from dsdc.pipeline.assembly import assemble
+    from dsdc.pipeline.status import stage_counts
+
+    found = stage_counts(assemble(settings()))
+    counts = {name: n for name, n in found.items() if stage is None or name.split("-")[0] == stage.value}
+    if as_json:
+        print_json(counts)
+    else:
+        table("To do", ["stage", "pending", "done"], [[name, c["pending"], c["done"]] for name, c in counts.items()])
 
 
 def predict(

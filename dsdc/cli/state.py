@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
-from dsdc.cli.console import out, pairs, print_json, table
-from dsdc.errors import MissingSystemPackage, SecretsError, SetupError
+from dsdc.cli.console import bars, out, pairs, print_json, table
+from dsdc.errors import MissingSystemPackage, NotFound, SecretsError, SetupError
 from dsdc.settings import Settings, secrets, settings
 
 # Program -> (Debian package, what needs it).
@@ -31,6 +32,8 @@ PACKAGES = ("torch", "open-clip-torch", "apache-airflow", "mlflow", "fastapi", "
 def attach(app: typer.Typer) -> None:
     app.command("status")(status)
     app.command("doctor")(doctor)
+    app.command("fsck")(fsck)
+    app.command("lineage")(lineage)
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -63,6 +66,52 @@ def doctor() -> None:
     if not all(check.ok for check in checks):
         out.print("Mend what says FAIL, top to bottom, and run this again.")
         sys.exit(1)
+
+
+def fsck(
+    repair: Annotated[bool, typer.Option("--repair", help="Put away what no row names; documents are kept.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Only whether files are there, not their hashes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare rows with bytes and bytes with rows; exit status 1 if something is not as it should be."""
+    from dsdc.pipeline.fsck import fsck as check
+    from dsdc.storage import open_storage
+
+    config = settings()
+    with bars() as progress:
+        tell = progress.of("fsck")
+        report = check(config, open_storage(config), repair=repair, hashes=not quick, progress=tell)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        out.print(f"{report.documents} documents, {report.images} page images, {report.rejected} rejected files")
+        rows = [[f.kind, f.where, f.detail, "repaired" if f.repaired else ""] for f in report.findings]
+        if rows:
+            table("Findings", ["", "where", "what", ""], rows)
+        else:
+            out.print("Everything is as the database says.")
+    if not report.clean:
+        sys.exit(1)
+
+
+def lineage(
+    prediction: Annotated[UUID, typer.Argument(help="Id of a prediction.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what an answer stands on: bytes, pages, texts, vectors, processors, weights, model, snapshot."""
+    from dsdc.db.repositories.predictions import Predictions
+    from dsdc.db.session import transaction
+
+    with transaction() as session:
+        rows = Predictions(session).lineage(prediction)
+    if not rows:
+        raise NotFound(f"There is no prediction {prediction}.")
+    if as_json:
+        print_json(rows)
+        return
+    pages = ("page", "image_sha256", "extraction", "embedding_of", "embedding_id")
+    pairs("Answer", {key: value for key, value in rows[0].items() if key not in pages})
+    table("Pages", list(pages), [[row[key] for key in pages] for row in rows])
 
 
 def _looks() -> dict[str, Callable[[], str]]:

@@ -116,6 +116,11 @@ class Documents:
             select(Sighting).where(Sighting.document_id == document_id).order_by(Sighting.id)
         ).all()
 
+    def keys_by_state(self) -> dict[str, str]:
+        """Key of every document's bytes -> its state."""
+        rows = self._session.execute(select(OriginalDocument.file_path, OriginalDocument.state))
+        return {row.file_path: row.state for row in rows}
+
     def count(self) -> int:
         return self._session.scalar(select(func.count()).select_from(OriginalDocument)) or 0
 
@@ -156,10 +161,12 @@ class RejectedDocuments:
             )
         )
 
-    def all(self) -> Sequence[RejectedDocument]:
-        return self._session.scalars(
-            select(RejectedDocument).where(RejectedDocument.released.is_(None)).order_by(RejectedDocument.id)
-        ).all()
+    def all(self, *, released: bool = False) -> Sequence[RejectedDocument]:
+        """What is in quarantine; with `released`, also what was there once."""
+        query = select(RejectedDocument).order_by(RejectedDocument.id)
+        if not released:
+            query = query.where(RejectedDocument.released.is_(None))
+        return self._session.scalars(query).all()
 
     def by_category(self) -> dict[str, int]:
         rows = self._session.execute(

@@ -62,6 +62,10 @@ class ProcessedImages:
             .order_by(ProcessedImage.page)
         ).all()
 
+    def keys(self) -> set[str]:
+        """Keys of all page images."""
+        return set(self._session.scalars(select(ProcessedImage.image_file).distinct()))
+
     def last_page(self, document_id: str, processor_id: int) -> int:
         """The highest page recorded; 0 for none. Rendering resumes after it."""
         return (
