@@ -205,15 +205,10 @@ def migrate(owner: URL, revision: str = "head") -> None:
     """Upgrade the schema; two processes at once are kept apart by an advisory lock."""
     made = create_engine(owner, poolclass=NullPool)
     config = alembic_config()
-    with made.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(hashtext('dsdc.migrate'))"))
-        try:
-            config.attributes["connection"] = connection
-            command.upgrade(config, revision)
-            connection.commit()
-        finally:
-            connection.rollback()
-            connection.execute(text("SELECT pg_advisory_unlock(hashtext('dsdc.migrate'))"))
+    with made.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('dsdc.migrate'))"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def _grant(connection: Connection, config: Settings) -> None:
