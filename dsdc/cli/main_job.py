@@ -16,7 +16,7 @@ from dsdc.settings import Settings, secrets, settings
 from services.airflow.rest import AirflowApi, DagRun
 
 ADMIN = "admin"
-FRESH = 4  # documents that the model has never seen
+FRESH = 8  # documents that the model has never seen
 
 
 def run(count: int, seed: int) -> None:
@@ -78,21 +78,27 @@ def _predict(config: Settings, seed: int) -> None:
 
     folder = Path(tempfile.mkdtemp(prefix="dsdc-fresh-"))
     try:
-        samples = generate(folder, count=FRESH * 4, seed=seed)[:FRESH]
+        samples = generate(folder, count=FRESH * 2, seed=seed)[:FRESH]
         with Client.from_settings(config) as client:
             client.sign_in(ADMIN, secrets().value("dsdc_admin"))
             client.reload_model()  # now, and not at the service's next look for a new champion
-            out.print("\nFour new documents, answered by the prediction API:", highlight=False)
-            for sample in samples:
-                file = folder / sample.file
-                answer = client.predict(file)
-                out.print(
-                    f"  {sample.label:<24} -> [bold]{answer.label}[/], probability {answer.probability:.3f},"
-                    f" {answer.decision}, prediction {answer.prediction_id}",
-                    highlight=False,
-                )
+            out.print(
+                f"\n{FRESH} documents that the model has never seen, answered by the prediction API:", highlight=False
+            )
+            right = sum(_ask(client, folder / sample.file, sample.label) for sample in samples)
+            out.print(f"  {right} of {FRESH} right", highlight=False)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ask(client: Client, file: Path, label: str) -> bool:
+    """Print what a document is, what the API says, and how sure it is; True when that is the same."""
+    answer = client.predict(file)
+    out.print(
+        f"  {label:<24} -> [bold]{answer.label}[/], probability {answer.probability:.3f}, {answer.decision}",
+        highlight=False,
+    )
+    return answer.label == label
 
 
 def _urls(config: Settings) -> None:
