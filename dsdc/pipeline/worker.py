@@ -130,20 +130,32 @@ class _Worker:
 
     def _work(self, claims: Sequence[Claim]) -> None:
         """Compute a batch and record its results as they come; what is left after a fault goes back to the queue."""
-        with transaction() as session:
-            inputs = self._stage.load(session, [c.input_id for c in claims])
-        batch = _Batch(self, claims, inputs)
+        batch = _Batch(self, claims)
         try:
-            for produced in self._stage.compute(inputs):
+            with transaction() as session:
+                batch.inputs = self._stage.load(session, [c.input_id for c in claims])
+            for produced in self._stage.compute(batch.inputs):
                 batch.add(produced)
             batch.flush()
         except (DatabaseError, StorageError, ModelError, SetupError):
             # Not the documents' fault: nothing of this counts against them, and the task is to end red.
             batch.release("The worker stopped: the platform itself failed.")
             raise
+        except Exception as error:  # noqa: BLE001 - whatever an engine may raise over one input of a batch
+            batch.flush()
+            self._one_by_one(batch.still_open(), error)
         except BaseException:
             batch.release("The worker was stopped.")
             raise
+
+    def _one_by_one(self, claims: Sequence[Claim], error: Exception) -> None:
+        """Find out whose error it was: each input alone, so that only the culprit fails."""
+        if len(claims) == 1:
+            self.fail(claims[0], error)
+            return
+        log.warning("stage.batch_failed", stage=self._stage.name, inputs=len(claims), error=str(error))
+        for claim in claims:
+            self._work([claim])
 
     def record(self, claims: Sequence[Claim], inputs: Sequence[Any], results: Sequence[Produced[Any]]) -> None:
         """One transaction for many results; if a row of one is refused, each gets a savepoint of its own."""
@@ -221,6 +233,15 @@ class _Worker:
                 attempts=attempts,
             )
 
+    def keep_leases(self, batch: _Batch) -> None:
+        """A batch of slow inputs may take longer than one lease: what is still to come is held on to."""
+        lease_s = self._config.pipeline.claim_lease_s
+        if time.monotonic() - batch.renewed < lease_s / 4:
+            return
+        batch.renewed = time.monotonic()
+        with transaction() as session:
+            StageAttempts(session).renew(batch.still_open(), lease_s=lease_s)
+
     def give_back(self, claims: Sequence[Claim], reason: str) -> None:
         with transaction() as session:
             queue = StageAttempts(session)
@@ -231,13 +252,14 @@ class _Worker:
 class _Batch:
     """Claims of one batch on their way: collects results, records them in groups, knows what is still open."""
 
-    def __init__(self, worker: _Worker, claims: Sequence[Claim], inputs: Sequence[Any]) -> None:
+    def __init__(self, worker: _Worker, claims: Sequence[Claim]) -> None:
         self._worker = worker
         self._claims = claims
-        self._inputs = inputs
+        self.inputs: Sequence[Any] = ()
         self._open = set(range(len(claims)))
         self._ready: list[Produced[Any]] = []
         self._flushed = time.monotonic()
+        self.renewed = time.monotonic()
 
     def add(self, produced: Produced[Any]) -> None:
         if produced.error is not None:
@@ -248,17 +270,22 @@ class _Batch:
         self._ready.append(produced)
         if not produced.last or time.monotonic() - self._flushed > FLUSH_S:
             self.flush()
+        self._worker.keep_leases(self)
 
     def flush(self) -> None:
         if self._ready:
-            self._worker.record(self._claims, self._inputs, self._ready)
+            self._worker.record(self._claims, self.inputs, self._ready)
             self._open -= {r.index for r in self._ready if r.last}
             self._ready = []
         self._flushed = time.monotonic()
 
+    def still_open(self) -> list[Claim]:
+        """Claims without a result."""
+        return [self._claims[i] for i in sorted(self._open)]
+
     def release(self, reason: str) -> None:
         """Give back what has no result. A database that does not answer will let the leases expire instead."""
         try:
-            self._worker.give_back([self._claims[i] for i in sorted(self._open)], reason)
+            self._worker.give_back(self.still_open(), reason)
         except DatabaseError as error:
             log.warning("stage.release_failed", error=str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,38 @@ def test_a_new_version_leaves_the_old_rows_and_makes_all_pending(database: Setti
     assert reports["text"]["done"] == 2
     assert scalar("SELECT count(*) FROM processed_images") == 4
     assert scalar("SELECT count(DISTINCT processor_id) FROM processed_images") == 2
+
+
+def test_an_engine_that_breaks_over_one_input_costs_that_input_alone(database: Settings, monkeypatch) -> None:
+    monkeypatch.setenv("DSDC_PIPELINE_BACKOFF_S", "0")
+    forget_settings()
+    add(open_storage(database), "one\ntwo\nthree\nfour\nfive")
+
+    class Fragile(SmallEmbedder):
+        def images(self, images):
+            if any(image.width == 14 for image in images):
+                raise RuntimeError("the engine fell over")
+            return super().images([image for image in images if image.width != 13] or images)
+
+    processors = ProcessorSet(LineRenderer(), WidthReader(), SameCleaner(), Fragile())
+    assembly = bind(processors, register(processors), open_storage(database))
+    run_stage("render", assembly=assembly)
+    report = run_stage("embed-image", assembly=assembly)
+    # Page 3 is 13 px wide and gets an unusable vector, page 4 breaks the engine each time.
+    assert (report.done, report.failed) == (3, 2)
+    assert scalar("SELECT message FROM stage_attempts WHERE category = 'error'") == "the engine fell over"
+
+
+def test_a_batch_that_takes_longer_than_a_lease_keeps_it(database: Settings, monkeypatch) -> None:
+    monkeypatch.setenv("DSDC_PIPELINE_CLAIM_LEASE_S", "5")
+    forget_settings()
+    add(open_storage(database), *(f"document {n}" for n in range(6)))
+
+    class Slow(LineRenderer):
+        def pages(self, source: Path, media_type: str, *, first: int = 1):
+            time.sleep(1.4)  # six of them outlast the lease
+            yield from super().pages(source, media_type, first=first)
+
+    report = run_stage("render", assembly=build(database, Slow()))
+    assert (report.done, report.lost) == (6, 0)
+    assert scalar("SELECT max(attempts) FROM stage_attempts") == 1
