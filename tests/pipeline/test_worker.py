@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from dsdc.db.repositories.attempts import StageAttempts
 from dsdc.db.repositories.documents import Documents, NewDocument
 from dsdc.db.session import transaction
 from dsdc.errors import StorageError
@@ -178,11 +179,17 @@ def test_a_batch_that_takes_longer_than_a_lease_keeps_it(database: Settings, mon
     forget_settings()
     add(open_storage(database), *(f"document {n}" for n in range(6)))
 
+    taken_over: list[int] = []
+
     class Slow(LineRenderer):
         def pages(self, source: Path, media_type: str, *, first: int = 1):
             time.sleep(1.4)  # six of them outlast the lease
+            with transaction() as session:
+                rival = StageAttempts(session).claim("render", assembly.versions.render, worker="b", limit=9, lease_s=1)
+                taken_over.append(len(rival))
             yield from super().pages(source, media_type, first=first)
 
-    report = run_stage("render", assembly=build(database, Slow()))
+    assembly = build(database, Slow())
+    report = run_stage("render", assembly=assembly)
     assert (report.done, report.lost) == (6, 0)
-    assert scalar("SELECT max(attempts) FROM stage_attempts") == 1
+    assert taken_over == [0] * 6
