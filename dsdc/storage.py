@@ -38,6 +38,15 @@ def key_of(area: Area, sha256: str) -> str:
     return f"{area}/{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
 
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: a renamed file may otherwise be gone after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Storage(Protocol):
     """Where bytes live. `put` returns once they are durable."""
 
@@ -100,11 +109,7 @@ class FolderStorage:
         if not self._durable:
             return
         for folder in (target.parent, target.parent.parent):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_folder(folder)
 
     def read(self, key: str) -> bytes:
         try:

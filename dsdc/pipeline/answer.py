@@ -24,9 +24,9 @@ from dsdc.ml.dataset import pooled
 from dsdc.ml.predict import Classifier, Verdict
 from dsdc.ml.registry import Registered, champion
 from dsdc.pipeline.assembly import Assembly, assemble
-from dsdc.pipeline.chain import HEAD, Chain, Passed, keep, store_bytes
+from dsdc.pipeline.chain import Chain, Passed, keep, store_bytes
 from dsdc.processors.contract import Processor
-from dsdc.processors.media_type import detect
+from dsdc.processors.media_type import HEAD_BYTES, detect
 from dsdc.settings import Settings
 from dsdc.storage import Storage
 from dsdc.taxonomy import Taxonomy
@@ -161,7 +161,7 @@ class Answerer:
         loaded = self._loaded
         if loaded is None:
             raise NoChampion("No model is loaded.", hint="Run the DAG train_model, then reload.")
-        detect(data[:HEAD])
+        detect(data[:HEAD_BYTES])
         request = _Request(
             self._config, self._storage, self._taxonomy, loaded, data, name=name, author=author, source=source
         )

@@ -30,11 +30,10 @@ from dsdc.pipeline.stages.render import DocumentInput
 from dsdc.pipeline.stages.text import PageInput
 from dsdc.pipeline.worker import worker_name
 from dsdc.processors.contract import CleanedText, PageText
-from dsdc.processors.media_type import detect
+from dsdc.processors.media_type import HEAD_BYTES, detect
 from dsdc.storage import FolderStorage, Storage, Stored
 
 Row = TypeVar("Row")
-HEAD = 4096
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Chain:
         Raises:
             DocumentError: the document cannot be read. StorageError, ModelError: the platform failed.
         """
-        media_type = detect(data[:HEAD])
+        media_type = detect(data[:HEAD_BYTES])
         with tempfile.TemporaryDirectory(prefix="dsdc-") as folder:
             scratch = FolderStorage(Path(folder) / "raw", Path(folder) / "processed", durable=False)
             yield self._pass(scratch.put_bytes("raw", data), media_type, scratch), scratch

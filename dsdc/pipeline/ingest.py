@@ -25,7 +25,7 @@ from dsdc.db.session import retrying, transaction
 from dsdc.errors import DocumentError, TooLarge
 from dsdc.log import get_logger
 from dsdc.pipeline.quarantine import reject_file
-from dsdc.processors.media_type import detect
+from dsdc.processors.media_type import HEAD_BYTES, detect
 from dsdc.settings import Settings, settings
 from dsdc.storage import Storage, open_storage
 from dsdc.taxonomy import Taxonomy
@@ -35,7 +35,6 @@ log = get_logger(__name__)
 Progress = Callable[[int, int], None]  # (files handled, files found)
 MANIFEST = "labels.csv"
 NOT_DOCUMENTS = {MANIFEST, "ground_truth.jsonl", ".gitkeep"}
-HEAD = 4096  # bytes that the type is told from
 SETTLE_ROUNDS = 5  # times a run waits for files that are still being written
 
 
@@ -213,7 +212,7 @@ class _Run:
         limit = self._config.ingest.max_file_mb
         if found.status.st_size > limit << 20:
             raise TooLarge(f"The file has {found.status.st_size >> 20} MB; ingest.max_file_mb allows {limit}.")
-        media_type = detect(file.read(HEAD))
+        media_type = detect(file.read(HEAD_BYTES))
         file.seek(0)
         return media_type
 

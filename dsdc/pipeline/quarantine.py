@@ -19,7 +19,7 @@ from dsdc.db.session import retrying, transaction
 from dsdc.errors import DsdcError
 from dsdc.log import get_logger
 from dsdc.settings import Settings
-from dsdc.storage import CHUNK, Storage
+from dsdc.storage import CHUNK, Storage, sync_folder
 
 log = get_logger(__name__)
 
@@ -112,8 +112,4 @@ def _publish(folder: Path, draft: Path, rejection: Rejection) -> None:
     }
     (folder / f"{rejection.file_path}.reason.json").write_text(json.dumps(reason, indent=2) + "\n")
     draft.replace(folder / rejection.file_path)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder)
