@@ -1,7 +1,7 @@
 """### Ingest and process
 
-**What.** Takes the files of `data/to_ingest` into the store, then renders their pages, reads the text (the PDF's own
-layer or OCR), cleans it, and embeds page images and page texts with CLIP.
+**What.** Takes the files of `data/to_ingest` into the store, then unpacks what is attached to e-mails, renders the pages
+of everything, reads the text (the PDF's own layer or OCR), cleans it, and embeds page images and page texts with CLIP.
 
 **When.** Within seconds of files arriving (the asset `inbox`, driven by a watcher in the triggerer); every quarter of
 an hour for what is due again after a fault; and by hand. With nothing to do it skips the stages.
@@ -110,9 +110,9 @@ def ingest_and_process() -> None:
         outlet_events[LABELLED].extra = change
 
     taken, workers = ingest(), plan()
-    render, text, clean = (
+    unpack, render, text, clean = (
         process.override(task_id=stage).partial(stage=stage).expand(worker=workers)
-        for stage in ("render", "text", "clean")
+        for stage in ("unpack", "render", "text", "clean")
     )
     embed_images, embed_texts = (
         process.override(task_id=f"embed_{what}s", pool="gpu", queue="gpu")
@@ -121,9 +121,9 @@ def ingest_and_process() -> None:
         for what in ("image", "text")
     )
     chain(taken, workers)
-    chain(render, [text, embed_images])
+    chain(unpack, render, [text, embed_images])
     chain(text, clean, embed_texts)
-    chain(report(taken, [render, text, clean, embed_images, embed_texts]), announce())
+    chain(report(taken, [unpack, render, text, clean, embed_images, embed_texts]), announce())
 
 
 ingest_and_process()

@@ -13,7 +13,9 @@
     │   ├── UnsupportedType            unsupported
     │   ├── CorruptFile                corrupt
     │   ├── EncryptedFile              encrypted
-    │   └── TooLarge                   too_large
+    │   ├── TooLarge                   too_large
+    │   └── TookTooLong                timeout
+    ├── ParserDied                     the process that read a document ended; whose fault it was shows when tried again
     ├── StorageError                   bytes that should be there
     │   ├── BytesMissing
     │   └── HashMismatch
@@ -26,6 +28,7 @@
     │   ├── TrackingUnavailable        MLflow does not answer
     │   └── NotEnoughLabels
     ├── PurposeFailed                  a task ran, but what it was for did not happen
+    ├── Stopped                        somebody asked it to end before it was done
     ├── NotFound
     ├── Conflict
     ├── Busy                           more waits than the service will hold
@@ -88,7 +91,7 @@ class EmptyFile(DocumentError):
 
 
 class UnsupportedType(DocumentError):
-    """The file is of no supported type (PDF, TIFF, PNG, JPEG)."""
+    """The file is of no supported type (PDF, TIFF, PNG, JPEG, WebP, BMP, e-mail)."""
 
     category = "unsupported"
 
@@ -109,6 +112,18 @@ class TooLarge(DocumentError):
     """The file is over a limit of config.yaml."""
 
     category = "too_large"
+
+
+class TookTooLong(DocumentError):
+    """A page took longer than the limits of config.yaml allow."""
+
+    category = "timeout"
+
+
+class ParserDied(DsdcError):
+    """The process that read the document ended unexpectedly."""
+
+    category = "crashed"
 
 
 class StorageError(DsdcError):
@@ -165,6 +180,12 @@ class PurposeFailed(DsdcError):
     """The work ran, but its purpose was not met."""
 
     category = "purpose"
+
+
+class Stopped(DsdcError):
+    """The work was asked to stop before it was done; what was left can be taken up again."""
+
+    category = "stopped"
 
 
 class NotFound(DsdcError):

@@ -58,6 +58,7 @@ class Database(Section):
     name: str = Field("dsdc", pattern=r"^[a-z][a-z0-9_]{0,30}$")
     pool_size: int = Field(5, ge=1)
     statement_timeout_s: int = Field(120, ge=1)
+    patience_s: float = Field(60, ge=0)
     least_privilege: bool = True
 
     @property
@@ -93,18 +94,27 @@ class Render(Section):
     max_side: int = Field(3500, ge=224)
 
 
+class Parsing(Section):
+    processes: int = Field(0, ge=0)
+    memory_mb: int = Field(3072, ge=512)
+    page_cpu_s: int = Field(60, ge=1)
+    page_wall_s: int = Field(300, ge=1)
+    recycle_pages: int = Field(1000, ge=1)
+
+    @property
+    def at_once(self) -> int:
+        """Child processes at work at the same time."""
+        return self.processes or os.cpu_count() or 1
+
+
 class Ocr(Section):
     languages: str = Field("eng", pattern=r"^[A-Za-z_]+(\+[A-Za-z_]+)*$")
     page_segmentation: int = Field(3, ge=0, le=13)
     timeout_s: int = Field(120, ge=1)
-    workers: int = Field(0, ge=0)
+    orientation: bool = True
+    deskew: bool = True
     min_layer_chars: int = Field(16, ge=0)
     min_layer_printable: float = Field(0.85, ge=0, le=1)
-
-    @property
-    def threads(self) -> int:
-        """Pages recognised at once."""
-        return self.workers or os.cpu_count() or 1
 
 
 class Clip(Section):
@@ -118,10 +128,13 @@ class Clip(Section):
 
 class Pipeline(Section):
     claim_batch: int = Field(16, ge=1)
-    claim_lease_s: int = Field(600, ge=5)
+    claim_lease_s: int = Field(60, ge=2)
     max_attempts: int = Field(3, ge=1)
+    max_crashes: int = Field(10, ge=2)
+    drain_s: float = Field(10, ge=0)
     backoff_s: float = Field(30, ge=0)
     workers: int = Field(1, ge=1)
+    worker_name: str = ""
 
 
 class Train(Section):
@@ -238,6 +251,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     ingest: Ingest = Ingest()
     render: Render = Render()
+    parsing: Parsing = Parsing()
     ocr: Ocr = Ocr()
     clip: Clip = Clip()
     pipeline: Pipeline = Pipeline()

@@ -7,9 +7,11 @@ Two areas, `raw` (documents as they came) and `processed` (page images). Only re
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +20,13 @@ from typing import BinaryIO, Literal, Protocol
 import fsspec
 
 from dsdc.errors import BytesMissing, HashMismatch, StorageError
+from dsdc.failpoints import reach
 from dsdc.settings import Settings, secrets
 
 Area = Literal["raw", "processed"]
+AREAS: tuple[Area, ...] = ("raw", "processed")
 CHUNK = 1 << 20
+DRAFTS = ".incoming"  # bytes on their way in; whoever writes there removes what he began, unless he is killed
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,10 @@ class Stored:
     key: str
     sha256: str
     size: int
+
+
+#: Looks at what was copied before it gets its name; whatever it raises leaves the store as it was.
+Check = Callable[[Stored], None]
 
 
 def key_of(area: Area, sha256: str) -> str:
@@ -47,85 +56,139 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-class Storage(Protocol):
-    """Where bytes live. `put` returns once they are durable."""
+class _Unreadable(Exception):
+    """The source of a copy broke off: the file's fault, not the store's."""
 
-    def put(self, area: Area, source: BinaryIO) -> Stored: ...
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+@contextmanager
+def writing(place: object, faults: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Within, any of `faults` becomes a StorageError about `place`.
+
+    Errors of the source that `copy` reads from stay what they are.
+    """
+    try:
+        yield
+    except _Unreadable as error:
+        raise error.cause from None
+    except faults as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StorageError(f"Cannot write to {place}: {reason}.", hint="Free space or mend it.") from error
+
+
+def copy(source: BinaryIO, target: BinaryIO) -> tuple[str, int]:
+    """Copy to the end of `source`; SHA-256 in hexadecimal and number of bytes. Only within `writing`."""
+    digest, size = hashlib.sha256(), 0
+    while chunk := _read(source):
+        digest.update(chunk)
+        target.write(chunk)
+        size += len(chunk)
+    target.flush()
+    return digest.hexdigest(), size
+
+
+def _read(source: BinaryIO) -> bytes:
+    try:
+        return source.read(CHUNK)
+    except OSError as error:
+        raise _Unreadable(error) from error
+
+
+def _missing(key: str) -> BytesMissing:
+    return BytesMissing(f"{key} is not in the store.", hint="Run dsdc fsck.")
+
+
+class Storage(Protocol):
+    """Where bytes live. `put` returns once they are durable, and puts right what lay there missing or damaged.
+
+    Raises:
+        StorageError: the place refuses; nothing is left behind. OSError: the source given to `put` cannot be read.
+    """
+
+    def put(self, area: Area, source: BinaryIO, check: Check | None = None) -> Stored: ...
     def put_bytes(self, area: Area, data: bytes) -> Stored: ...
     def read(self, key: str) -> bytes: ...
     def exists(self, key: str) -> bool: ...
+    def age_s(self, key: str) -> float: ...
     def local(self, key: str) -> AbstractContextManager[Path]: ...
     def keys(self, area: Area) -> Iterator[str]: ...
     def delete(self, key: str) -> None: ...
+    def drafts(self) -> Iterator[Path]: ...
 
 
 class FolderStorage:
     """The store as folders of this machine; `durable=False` is for scratch that nobody needs after a crash."""
 
     def __init__(self, raw: Path, processed: Path, *, durable: bool = True) -> None:
-        self._areas: dict[str, Path] = {"raw": raw, "processed": processed}
+        self._areas: dict[Area, Path] = {"raw": raw, "processed": processed}
         self._durable = durable
 
     def _path(self, key: str) -> Path:
         area, _, rest = key.partition("/")
-        return self._areas[area] / rest
+        return self._areas["raw" if area == "raw" else "processed"] / rest
 
     def put_bytes(self, area: Area, data: bytes) -> Stored:
-        import io
-
         return self.put(area, io.BytesIO(data))
 
-    def put(self, area: Area, source: BinaryIO) -> Stored:
-        """Copy and hash in one pass, fsync, rename into place, fsync the folder."""
+    def put(self, area: Area, source: BinaryIO, check: Check | None = None) -> Stored:
+        """Copy and hash in one pass, fsync, check, rename into place, fsync the folders."""
         root = self._areas[area]
-        incoming = root / ".incoming"
-        incoming.mkdir(parents=True, exist_ok=True)
-        digest, size = hashlib.sha256(), 0
-        descriptor, name = tempfile.mkstemp(dir=incoming)
-        draft = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as target:
-                while chunk := source.read(CHUNK):
-                    digest.update(chunk)
-                    target.write(chunk)
-                    size += len(chunk)
-                target.flush()
-                if self._durable:
-                    os.fsync(target.fileno())
-            stored = Stored(key_of(area, digest.hexdigest()), digest.hexdigest(), size)
-            self._publish(draft, self._path(stored.key))
-        except OSError as error:
-            raise StorageError(f"Cannot write to {root}: {error.strerror}.", hint="Free space or mend it.") from error
-        finally:
-            draft.unlink(missing_ok=True)
+        draft: Path | None = None
+        with writing(root):
+            try:
+                (root / DRAFTS).mkdir(parents=True, exist_ok=True)
+                descriptor, name = tempfile.mkstemp(dir=root / DRAFTS)
+                draft = Path(name)
+                with os.fdopen(descriptor, "wb") as target:
+                    sha256, size = copy(source, target)
+                    if self._durable:
+                        os.fsync(target.fileno())
+                reach("storage.drafted")
+                stored = Stored(key_of(area, sha256), sha256, size)
+                if check is not None:
+                    check(stored)
+                self._publish(draft, root, self._path(stored.key))
+            finally:
+                if draft is not None:
+                    draft.unlink(missing_ok=True)
         return stored
 
-    def _publish(self, draft: Path, target: Path) -> None:
-        if target.exists():
-            return  # the same bytes are there already: content addressing makes the rename unnecessary
+    def _publish(self, draft: Path, root: Path, target: Path) -> None:
+        # Over what may be there already: by its name it is the same, and if it was damaged, this puts it right.
         target.parent.mkdir(parents=True, exist_ok=True)
         draft.chmod(0o644)
+        reach("storage.before_rename")
         draft.replace(target)
-        if not self._durable:
-            return
-        for folder in (target.parent, target.parent.parent):
-            sync_folder(folder)
+        reach("storage.renamed")
+        if self._durable:
+            for folder in (target.parent, target.parent.parent, root):
+                sync_folder(folder)
 
     def read(self, key: str) -> bytes:
         try:
             return self._path(key).read_bytes()
         except FileNotFoundError:
-            raise BytesMissing(f"{key} is not in the store.", hint="Run dsdc fsck.") from None
+            raise _missing(key) from None
 
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
+
+    def age_s(self, key: str) -> float:
+        """Seconds since the bytes were put there, by the clock of this machine."""
+        try:
+            return time.time() - self._path(key).stat().st_mtime
+        except FileNotFoundError:
+            raise _missing(key) from None
 
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:
         """A path of this machine with the bytes, for parsers that need a file."""
         path = self._path(key)
         if not path.is_file():
-            raise BytesMissing(f"{key} is not in the store.", hint="Run dsdc fsck.")
+            raise _missing(key)
         yield path
 
     def keys(self, area: Area) -> Iterator[str]:
@@ -134,7 +197,14 @@ class FolderStorage:
             yield f"{area}/{path.relative_to(root).as_posix()}"
 
     def delete(self, key: str) -> None:
-        self._path(key).unlink(missing_ok=True)
+        with writing(self._path(key)):
+            self._path(key).unlink(missing_ok=True)
+
+    def drafts(self) -> Iterator[Path]:
+        """Files that are on their way in, or were when their writer was killed."""
+        for root in self._areas.values():
+            if (root / DRAFTS).is_dir():
+                yield from (root / DRAFTS).iterdir()
 
 
 class ObjectStorage:
@@ -142,7 +212,11 @@ class ObjectStorage:
 
     def __init__(self, url: str, endpoint: str = "") -> None:
         options = {}
+        self._faults: tuple[type[Exception], ...] = (OSError,)
         if url.startswith("s3://"):
+            from botocore.exceptions import BotoCoreError
+
+            self._faults = (OSError, BotoCoreError)
             options = {"key": secrets().value("s3_access"), "secret": secrets().value("s3_secret")}
             if endpoint:
                 options["client_kwargs"] = {"endpoint_url": endpoint}  # type: ignore[assignment]
@@ -151,54 +225,75 @@ class ObjectStorage:
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
 
+    def _folder(self, key: str) -> str:
+        return self._path(key).rsplit("/", 1)[0]
+
+    @contextmanager
+    def _asking(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise _missing(key) from None
+        except self._faults as error:
+            raise StorageError(f"The store does not give {key}: {error}.", hint="Check storage.url.") from error
+
     def put_bytes(self, area: Area, data: bytes) -> Stored:
-        stored = Stored(key_of(area, hashlib.sha256(data).hexdigest()), hashlib.sha256(data).hexdigest(), len(data))
-        if not self.exists(stored.key):
-            self._fs.makedirs(self._path(stored.key).rsplit("/", 1)[0], exist_ok=True)
+        sha256 = hashlib.sha256(data).hexdigest()
+        stored = Stored(key_of(area, sha256), sha256, len(data))
+        with writing(self._root, self._faults):
+            self._fs.makedirs(self._folder(stored.key), exist_ok=True)
             self._fs.pipe_file(self._path(stored.key), data)
         return stored
 
-    def put(self, area: Area, source: BinaryIO) -> Stored:
+    def put(self, area: Area, source: BinaryIO, check: Check | None = None) -> Stored:
         # Spooled to disk first: the name is the hash, which is known only at the end.
-        with tempfile.TemporaryFile() as spool:
-            digest, size = hashlib.sha256(), 0
-            while chunk := source.read(CHUNK):
-                digest.update(chunk)
-                spool.write(chunk)
-                size += len(chunk)
-            stored = Stored(key_of(area, digest.hexdigest()), digest.hexdigest(), size)
-            if not self.exists(stored.key):
-                spool.seek(0)
-                self._fs.makedirs(self._path(stored.key).rsplit("/", 1)[0], exist_ok=True)
-                with self._fs.open(self._path(stored.key), "wb") as target:
-                    while chunk := spool.read(CHUNK):
-                        target.write(chunk)
+        with writing(f"{self._root} or {tempfile.gettempdir()}", self._faults), tempfile.NamedTemporaryFile() as spool:
+            sha256, size = copy(source, spool)  # type: ignore[arg-type]
+            reach("storage.drafted")
+            stored = Stored(key_of(area, sha256), sha256, size)
+            if check is not None:
+                check(stored)
+            reach("storage.before_rename")
+            self._fs.makedirs(self._folder(stored.key), exist_ok=True)
+            self._fs.put_file(spool.name, self._path(stored.key))
+            reach("storage.renamed")
         return stored
 
     def read(self, key: str) -> bytes:
-        try:
+        with self._asking(key):
             return bytes(self._fs.cat_file(self._path(key)))
-        except FileNotFoundError:
-            raise BytesMissing(f"{key} is not in the store.", hint="Run dsdc fsck.") from None
 
     def exists(self, key: str) -> bool:
-        return bool(self._fs.exists(self._path(key)))
+        with self._asking(key):
+            return bool(self._fs.exists(self._path(key)))
+
+    def age_s(self, key: str) -> float:
+        with self._asking(key):
+            return time.time() - float(self._fs.modified(self._path(key)).timestamp())
 
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:
+        data = self.read(key)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "document"
-            path.write_bytes(self.read(key))
+            with writing(folder):
+                path.write_bytes(data)
             yield path
 
     def keys(self, area: Area) -> Iterator[str]:
         prefix = self._path(area)
-        for path in self._fs.find(prefix):
-            yield f"{area}/{path.removeprefix(prefix).lstrip('/')}"
+        with self._asking(area):
+            for path in self._fs.find(prefix):
+                yield f"{area}/{path.removeprefix(prefix).lstrip('/')}"
 
     def delete(self, key: str) -> None:
         if self.exists(key):
-            self._fs.rm_file(self._path(key))
+            with self._asking(key):
+                self._fs.rm_file(self._path(key))
+
+    def drafts(self) -> Iterator[Path]:
+        """None: an upload that is broken off leaves nothing under any name."""
+        return iter(())
 
 
 def verify(store: Storage, key: str) -> None:

@@ -11,20 +11,33 @@ from PIL import Image
 
 from dsdc.errors import CorruptFile
 from dsdc.processors.contract import (
+    Attachment,
     CleanedText,
     Cleaner,
+    DamagedPage,
     Embedder,
+    EncodedPage,
     PageSource,
     PageText,
-    RenderedPage,
     Renderer,
     TextReader,
+    Unpacker,
     Vectors,
 )
+from dsdc.processors.render import encode
+
+
+class NothingInside(Unpacker):
+    name: ClassVar[str] = "nothing"
+    version: ClassVar[str] = "1"
+    params: Mapping[str, Any] = {}  # type: ignore[assignment]
+
+    def attachments(self, source: Path, media_type: str) -> Iterator[Attachment]:
+        return iter(())
 
 
 class LineRenderer(Renderer):
-    """One page a line; a line `corrupt` cannot be read, a line `crash` is nobody's fault."""
+    """One page a line; a line `corrupt` cannot be read, nor anything after `cut`; a line `crash` is nobody's fault."""
 
     name: ClassVar[str] = "lines"
     version: ClassVar[str] = "1"
@@ -33,14 +46,19 @@ class LineRenderer(Renderer):
     def page_count(self, source: Path, media_type: str) -> int:
         return len(source.read_text().splitlines())
 
-    def pages(self, source: Path, media_type: str, *, first: int = 1) -> Iterator[RenderedPage]:
+    def pages(self, source: Path, media_type: str, *, first: int = 1) -> Iterator[EncodedPage | DamagedPage]:
         for number, line in enumerate(source.read_text().splitlines(), start=1):
-            if line == "corrupt":
-                raise CorruptFile(f"Page {number} is damaged.")
+            if number < first:
+                continue
+            if line == "cut":
+                raise CorruptFile("The file ends here.")
             if line == "crash":
                 raise OSError("the disk hiccuped")
-            if number >= first:
-                yield RenderedPage(number, Image.new("L", (10 + number, 20), hash(line) % 256))
+            if line == "corrupt":
+                yield DamagedPage(number, CorruptFile(f"Page {number} is damaged."))
+                continue
+            image = Image.new("L", (10 + number, 20), sum(line.encode()) % 256)
+            yield EncodedPage(number, encode(image), *image.size, image.mode)
 
 
 class WidthReader(TextReader):

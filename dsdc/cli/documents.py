@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from dsdc.cli.console import bars, err, out, pairs, print_json, table
 from dsdc.errors import DocumentError, DsdcError, NotFound, PurposeFailed
@@ -16,6 +17,7 @@ from dsdc.settings import settings
 
 
 class StageName(StrEnum):
+    unpack = "unpack"
     render = "render"
     text = "text"
     clean = "clean"
@@ -33,6 +35,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def attach(app: typer.Typer) -> None:
     app.command("ingest")(ingest)
+    app.command("rejected")(rejected)
     app.command("process")(process)
     app.command("import")(import_)
     app.command("reprocess")(reprocess)
@@ -41,11 +44,17 @@ def attach(app: typer.Typer) -> None:
 
 def ingest(
     paths: Annotated[list[Path] | None, typer.Argument(help="Files or folders; the inbox without any.")] = None,
+    release: Annotated[
+        list[str] | None, typer.Option(help="Take this file out of quarantine: an id of `dsdc rejected`, or all.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take the files of data/to_ingest, or copy in the files and folders named."""
+    """Take the files of data/to_ingest, or copy in the files and folders named, or try rejected ones again."""
     from dsdc.pipeline.ingest import ingest_inbox
 
+    if release:
+        _release(_ids(release), bool(paths), as_json)
+        return
     reports = []
     with bars() as progress:
         if not paths:
@@ -53,6 +62,67 @@ def ingest(
         for path in paths or []:
             reports.append(_take(path, "cli", None, _still(progress.of(f"ingest {path.name}"))))
     _show([report.as_dict() for report in reports], as_json)
+
+
+def _ids(release: list[str]) -> list[int] | None:
+    """The ids that were named; None for all."""
+    if release == ["all"]:
+        return None
+    if not all(one.isdecimal() for one in release):
+        raise typer.BadParameter("--release takes ids of `dsdc rejected`, one each, or all")
+    return [int(one) for one in release]
+
+
+def _release(ids: list[int] | None, and_paths: bool, as_json: bool) -> None:
+    from dsdc.pipeline.release import release
+
+    if and_paths:
+        raise typer.BadParameter("--release takes files out of quarantine; it takes no paths besides")
+    with bars() as progress:
+        report = release(ids, author=getpass.getuser(), progress=_still(progress.of("release")))
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        _show([report.as_dict()], as_json)
+    if report.refused:
+        sys.stdout.flush()
+        total = report.refused + report.released
+        raise PurposeFailed(
+            f"{report.refused} of {total} files were refused again and stay in quarantine.",
+            hint="`dsdc rejected` says why.",
+        )
+
+
+def rejected(as_json: AsJson = False) -> None:
+    """List what is in quarantine, with the reasons; `dsdc ingest --release ID` tries one again."""
+    from dsdc.db.repositories.documents import RejectedDocuments
+    from dsdc.db.session import transaction
+
+    with transaction() as session:
+        rows = [_rejected(row) for row in RejectedDocuments(session).all()]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        columns = ["id", "name", "stage", "category", "attempts", "rejected", "message"]
+        table("Quarantine", columns, [[escape(str(row[column])) for column in columns] for row in rows])
+    else:
+        out.print("Nothing is in quarantine.")
+
+
+def _rejected(row: Any) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.original_name,
+        "stage": row.stage,
+        "category": row.category,
+        "message": row.message,
+        "rejected": row.rejected.isoformat(timespec="seconds"),
+        "attempts": row.attempts,
+        "bytes": row.byte_size,
+        "sha256": row.sha256,
+        "document_id": row.document_id,
+        "file": row.file_path,
+    }
 
 
 def _still(tell: Any) -> Any:
@@ -82,11 +152,11 @@ def _show(reports: list[dict[str, Any]], as_json: bool) -> None:
         return
     for report in reports:
         counts = {key: value for key, value in report.items() if isinstance(value, int)}
-        pairs("Ingest", counts)
+        pairs("Release" if "released" in report else "Ingest", counts)
         for name, reason in report["reasons"].items():
-            out.print(f"  [yellow]{name}[/]: {reason}", highlight=False)
-        if report["unknown_labels"]:
-            out.print(f"  labels that are no class of the taxonomy: {', '.join(report['unknown_labels'])}")
+            out.print(f"  [yellow]{escape(name)}[/]: {escape(reason)}", highlight=False)
+        if report.get("unknown_labels"):
+            out.print(f"  labels that are no class of the taxonomy: {escape(', '.join(report['unknown_labels']))}")
 
 
 def import_(
@@ -106,7 +176,7 @@ def import_(
 def process(
     stage: Annotated[StageName | None, typer.Option(help="Only this stage.")] = None, as_json: AsJson = False
 ) -> None:
-    """Work off everything that is pending: render, text, clean, embed."""
+    """Work off everything that is pending: unpack, render, text, clean, embed."""
     from dsdc.pipeline.assembly import STAGES, assemble
     from dsdc.pipeline.worker import run_stage
 
@@ -117,7 +187,7 @@ def process(
     if as_json:
         print_json(reports)
         return
-    columns = ["stage", "done", "skipped", "failed", "retried", "lost", "seconds"]
+    columns = ["stage", "done", "partial", "skipped", "failed", "retried", "lost", "seconds"]
     table("Stages", columns, [[report[c] for c in columns] for report in reports])
 
 

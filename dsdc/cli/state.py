@@ -12,6 +12,7 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+from rich.markup import escape
 
 from dsdc.cli.console import bars, out, pairs, print_json, table
 from dsdc.errors import MissingSystemPackage, NotFound, SecretsError, SetupError
@@ -69,11 +70,11 @@ def doctor() -> None:
 
 
 def fsck(
-    repair: Annotated[bool, typer.Option("--repair", help="Put away what no row names; documents are kept.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Do what is safe; no document is thrown away.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Only whether files are there, not their hashes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare rows with bytes and bytes with rows; exit status 1 if something is not as it should be."""
+    """Compare rows with bytes, bytes with rows, and rows with each other; exit status 1 unless all is well."""
     from dsdc.pipeline.fsck import fsck as check
     from dsdc.storage import open_storage
 
@@ -85,7 +86,7 @@ def fsck(
         print_json(report.as_dict())
     else:
         out.print(f"{report.documents} documents, {report.images} page images, {report.rejected} rejected files")
-        rows = [[f.kind, f.where, f.detail, "repaired" if f.repaired else ""] for f in report.findings]
+        rows = [[f.kind, escape(f.where), escape(f.detail), "repaired" if f.repaired else ""] for f in report.findings]
         if rows:
             table("Findings", ["", "where", "what", ""], rows)
         else:

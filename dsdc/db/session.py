@@ -23,6 +23,8 @@ T = TypeVar("T")
 # PostgreSQL's "try again": serialization failure, deadlock, lock time-out; and a server that goes or comes.
 _RETRY_STATES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08000", "08003", "08006", "53300"}
 
+_LONGEST_WAIT_S = 5.0
+
 _default_role: DatabaseRole = "pipeline"
 
 
@@ -122,24 +124,26 @@ def engine_url() -> str:
     return f"{url.host}:{url.port or 5432}/{url.database}"
 
 
-def retrying(work: Callable[[], T], *, attempts: int = 6, first_wait_s: float = 0.2) -> T:
+def retrying(work: Callable[[], T], *, patience_s: float | None = None, first_wait_s: float = 0.1) -> T:
     """Run `work`, a whole transaction, again after a passing fault of the database.
 
     Safe only for work that is idempotent: after a lost connection nobody knows whether COMMIT arrived.
-    Waits double, with jitter; about 10 s in all with the defaults.
+
+    Args:
+        patience_s: how long to go on trying, by default `database.patience_s`; waits double up to 5 s, with jitter.
+        first_wait_s: the first wait, in seconds.
     """
-    for attempt in range(1, attempts + 1):
+    until = time.monotonic() + (settings().database.patience_s if patience_s is None else patience_s)
+    wait = first_wait_s
+    while True:
         try:
             return work()
         except (DatabaseUnavailable, DBAPIError) as error:
-            if isinstance(error, DBAPIError) and not is_transient(error):
+            if (isinstance(error, DBAPIError) and not is_transient(error)) or time.monotonic() + wait > until:
                 raise
-            if attempt == attempts:
-                raise
-            wait = first_wait_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311
-            log.warning("db.retry", attempt=attempt, wait_s=round(wait, 2), error=str(error).splitlines()[0])
-            time.sleep(wait)
-    raise AssertionError("unreachable")
+            log.warning("db.retry", wait_s=round(wait, 2), error=str(error).splitlines()[0])
+        time.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT_S) * random.uniform(0.75, 1.25)  # noqa: S311
 
 
 def ping(role: DatabaseRole | None = None) -> None:

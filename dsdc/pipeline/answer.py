@@ -33,6 +33,8 @@ from dsdc.taxonomy import Taxonomy
 
 log = get_logger(__name__)
 
+_PATIENCE_S = 5.0  # somebody waits for the answer
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -216,7 +218,7 @@ class _Request:
                 return self._finish(passed.vectors(), len(passed.pages), passed.timings_ms, stored=False)
             before = time.perf_counter()
             store_bytes(passed, scratch, self._storage)
-            vectors = retrying(lambda: self._keep(passed))
+            vectors = retrying(lambda: self._keep(passed), patience_s=_PATIENCE_S)
             timings = passed.timings_ms | {"store": _ms(before)}
             return self._finish(vectors, len(passed.pages), timings, stored=True)
 
@@ -265,7 +267,7 @@ class _Request:
                 )
                 return Predictions(session).add(row), near
 
-        created, near = retrying(record)
+        created, near = retrying(record, patience_s=_PATIENCE_S)
         measured = {**timings, "head": head_ms, "total": _ms(self._started)}
         return Answer(prediction_id, self._sha256, self._name, pages, verdict, tuple(near), versions, measured, created)
 

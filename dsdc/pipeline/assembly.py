@@ -14,25 +14,45 @@ from dsdc.pipeline.stages.clean_text import CleanStage
 from dsdc.pipeline.stages.embed import EmbedImageStage, EmbedTextStage
 from dsdc.pipeline.stages.render import RenderStage
 from dsdc.pipeline.stages.text import TextStage
+from dsdc.pipeline.stages.unpack import UnpackStage
 from dsdc.processors.contract import Processor
 from dsdc.processors.registry import ProcessorSet, configured
 from dsdc.settings import Settings
 from dsdc.storage import Storage, open_storage
 
-STAGES = ("render", "text", "clean", "embed-image", "embed-text")
+STAGES = ("unpack", "render", "text", "clean", "embed-image", "embed-text")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Ids of the processors' versions. The unpacker's is apart: no derived row of a document depends on it."""
+
+    unpack: int
+    versions: Versions
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """All stages of one configuration. `versions` are the processor ids whose rows belong together."""
+    """All stages of one configuration."""
 
+    config: Settings
     processors: ProcessorSet
-    versions: Versions
+    ids: Registered
+    unpack: UnpackStage
     render: RenderStage
     text: TextStage
     clean: CleanStage
     embed_image: EmbedImageStage
     embed_text: EmbedTextStage
+
+    @property
+    def versions(self) -> Versions:
+        """The processor ids whose rows belong together."""
+        return self.ids.versions
+
+    def over(self, storage: Storage) -> Assembly:
+        """The same stages over another store: a scratch one, for documents that are not kept."""
+        return bind(self.config, self.processors, self.ids, storage)
 
     def stage(self, name: str) -> Stage[Any, Any]:
         """The stage called `name`.
@@ -41,6 +61,7 @@ class Assembly:
             NotFound: naming the stages that there are.
         """
         stages: tuple[Stage[Any, Any], ...] = (
+            self.unpack,
             self.render,
             self.text,
             self.clean,
@@ -53,7 +74,7 @@ class Assembly:
         raise NotFound(f"There is no stage {name!r}.", hint=f"Stages: {', '.join(STAGES)}.")
 
 
-def register(processors: ProcessorSet) -> Versions:
+def register(processors: ProcessorSet) -> Registered:
     """Record the processors' versions and return their ids."""
     with transaction() as session:
         ids = Processors(session)
@@ -61,11 +82,14 @@ def register(processors: ProcessorSet) -> Versions:
         def one(p: Processor) -> int:
             return ids.register(p.stage, p.name, p.version, p.params_hash, p.params)
 
-        return Versions(
-            render=one(processors.renderer),
-            text=one(processors.reader),
-            clean=one(processors.cleaner),
-            embed=one(processors.embedder),
+        return Registered(
+            unpack=one(processors.unpacker),
+            versions=Versions(
+                render=one(processors.renderer),
+                text=one(processors.reader),
+                clean=one(processors.cleaner),
+                embed=one(processors.embedder),
+            ),
         )
 
 
@@ -73,16 +97,18 @@ def assemble(config: Settings, storage: Storage | None = None) -> Assembly:
     """Build the stages that the settings ask for; registers processors in the database."""
     place = storage or open_storage(config)
     processors = configured(config)
-    versions = register(processors)
-    return bind(processors, versions, place)
+    return bind(config, processors, register(processors), place)
 
 
-def bind(processors: ProcessorSet, versions: Versions, storage: Storage) -> Assembly:
-    """The stages over a given store; the prediction service binds them to a scratch store for documents not kept."""
+def bind(config: Settings, processors: ProcessorSet, ids: Registered, storage: Storage) -> Assembly:
+    """The stages over a given store."""
+    versions = ids.versions
     return Assembly(
+        config=config,
         processors=processors,
-        versions=versions,
-        render=RenderStage(processors.renderer, versions.render, storage),
+        ids=ids,
+        unpack=UnpackStage(processors.unpacker, ids.unpack, storage, config),
+        render=RenderStage(processors.renderer, versions.render, storage, at_once=config.parsing.at_once),
         text=TextStage(processors.reader, versions.text, versions.render, storage),
         clean=CleanStage(processors.cleaner, versions.clean, versions.text),
         embed_image=EmbedImageStage(processors.embedder, versions.embed, versions.render, storage),

@@ -22,7 +22,7 @@ from dsdc.db.repositories.embeddings import PageVector, Vectors
 from dsdc.db.repositories.pages import PageRow, ProcessedImages
 from dsdc.db.repositories.texts import ProcessedTexts, RawTexts
 from dsdc.errors import CorruptFile, TooLarge
-from dsdc.pipeline.assembly import Assembly, bind
+from dsdc.pipeline.assembly import Assembly
 from dsdc.pipeline.contract import Stage
 from dsdc.pipeline.stages.clean_text import TextInput
 from dsdc.pipeline.stages.embed import CleanInput, ImageInput
@@ -79,7 +79,7 @@ class Chain:
             yield self._pass(scratch.put_bytes("raw", data), media_type, scratch), scratch
 
     def _pass(self, source: Stored, media_type: str, scratch: Storage) -> Passed:
-        stages = bind(self._assembly.processors, self._assembly.versions, scratch)
+        stages = self._assembly.over(scratch)
         clock = _Clock()
         pages = self._render(stages, source, media_type)
         clock.lap("render")

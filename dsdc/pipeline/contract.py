@@ -10,7 +10,7 @@ A stage applies one processor to every input that this version of it never met::
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
@@ -28,19 +28,21 @@ class Produced(Generic[Row]):
     """What came of the input at `index` of a batch.
 
     `rows` may arrive in several pieces; the piece with `last` ends the input. `skipped` is a success without rows
-    (nothing to embed on a blank page). `error` ends the input as failed, or for a later attempt.
+    (nothing to embed on a blank page). `partial` says, with the last piece, what of the input could not be had.
+    `error` ends the input as failed, or for a later attempt.
     """
 
     index: int
     rows: Sequence[Row] = ()
     last: bool = True
     skipped: bool = False
+    partial: str | None = None
     error: Exception | None = None
 
 
 @dataclass(frozen=True)
 class StageReport:
-    """How a worker's run over a stage ended, in inputs."""
+    """How a worker's run over a stage ended, in inputs; the `partial` ones are among the done."""
 
     stage: str
     done: int = 0
@@ -48,6 +50,7 @@ class StageReport:
     failed: int = 0
     retried: int = 0
     lost: int = 0
+    partial: int = 0
     seconds: float = 0.0
     categories: dict[str, int] = field(default_factory=dict)
 
@@ -59,6 +62,7 @@ class StageReport:
             "failed": self.failed,
             "retried": self.retried,
             "lost": self.lost,
+            "partial": self.partial,
             "seconds": round(self.seconds, 3),
             "categories": dict(self.categories),
         }
@@ -67,7 +71,7 @@ class StageReport:
 class Stage(ABC, Generic[Input, Row]):
     """One step of the pipeline with its processor, already registered under `processor_id`."""
 
-    name: Literal["render", "text", "clean", "embed-image", "embed-text"]
+    name: Literal["unpack", "render", "text", "clean", "embed-image", "embed-text"]
 
     def __init__(self, processor: Processor, processor_id: int) -> None:
         self.processor = processor
@@ -82,9 +86,12 @@ class Stage(ABC, Generic[Input, Row]):
         """The inputs in the order of their ids."""
 
     @abstractmethod
-    def compute(self, inputs: Sequence[Input]) -> Iterator[Produced[Row]]:
+    def compute(self, inputs: Sequence[Input]) -> Generator[Produced[Row], None, None]:
         """Results as they come, in any order. An error of one input is yielded, not raised."""
 
     @abstractmethod
     def record(self, session: Session, source: Input, rows: Sequence[Row]) -> None:
         """Store rows; those that exist already stay as they are."""
+
+    def committed(self, rows: Sequence[Row]) -> None:
+        """Told after the rows' transaction is committed; what is done here may be done again."""

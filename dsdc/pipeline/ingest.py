@@ -8,34 +8,44 @@ the file in the inbox, and taking it again changes nothing.
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
-import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
-from dsdc.db.repositories.attempts import StageAttempts
 from dsdc.db.repositories.documents import Arrival, Documents, NewDocument
-from dsdc.db.repositories.labels import Labels
 from dsdc.db.session import retrying, transaction
-from dsdc.errors import DocumentError, TooLarge
+from dsdc.errors import DocumentError, StorageError
+from dsdc.failpoints import reach
 from dsdc.log import get_logger
+from dsdc.pipeline.inbox import (
+    NOT_DOCUMENTS,
+    Found,
+    Watch,
+    being_written,
+    manifests,
+    open_regular,
+    printable,
+    remove,
+    scan,
+)
+from dsdc.pipeline.intake import Intake, Taken
+from dsdc.pipeline.manifests import Place, Statement, read_manifest, retire
 from dsdc.pipeline.quarantine import reject_file
-from dsdc.processors.media_type import HEAD_BYTES, detect
 from dsdc.settings import Settings, settings
-from dsdc.storage import Storage, open_storage
+from dsdc.storage import Storage, Stored, open_storage
 from dsdc.taxonomy import Taxonomy
+
+__all__ = ["NOT_DOCUMENTS", "IngestReport", "Progress", "ingest_inbox"]
 
 log = get_logger(__name__)
 
 Progress = Callable[[int, int], None]  # (files handled, files found)
-MANIFEST = "labels.csv"
-NOT_DOCUMENTS = {MANIFEST, "ground_truth.jsonl", ".gitkeep"}
-SETTLE_ROUNDS = 5  # times a run waits for files that are still being written
+SETTLE_ROUNDS = 3  # times a run waits `ingest.quiet_s` for files that may still be written
 
 
 @dataclass
@@ -66,29 +76,8 @@ class IngestReport:
         }
 
 
-@dataclass(frozen=True)
-class Found:
-    """A regular file of the inbox; `name` and `folder` are relative to it, undecodable bytes escaped."""
-
-    path: Path
-    folder: str
-    name: str
-    status: os.stat_result
-
-    @property
-    def arrival_key(self) -> str:
-        s = self.status
-        text = f"{self.path}|{s.st_dev}|{s.st_ino}|{s.st_mtime_ns}|{s.st_ctime_ns}|{s.st_size}"
-        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-@dataclass(frozen=True)
-class Taken:
-    """A file whose bytes are in the store."""
-
-    found: Found
-    document: NewDocument
-    label: str | None
+class _Moving(Exception):
+    """The file is not, or no longer, the one that was found: it is left for a later look."""
 
 
 def ingest_inbox(
@@ -110,6 +99,9 @@ def ingest_inbox(
         author: who or which run brings the files.
         keep: leave the files where they are (an import from somebody's own folder).
         manifest: a labels file (columns file,label) besides those that lie in the folders.
+
+    Raises:
+        StorageError, DatabaseError: the platform failed; what it did not take is still where it was.
     """
     config = settings()
     place = folder or config.path("to_ingest")
@@ -136,264 +128,199 @@ class _Run:
         self._author = author
         self._keep = keep
         self._only = only
+        self._intake = Intake(config, storage, author or source)
         self._taxonomy = Taxonomy.from_settings(config.taxonomy)
+        self._watch = Watch(0.0 if keep else config.ingest.quiet_s)
+        self._run_id = uuid.uuid4().hex
         self._report = IngestReport()
-        self._manifest: dict[tuple[str, str], str] = {}
+        self._skipped: dict[Path, str] = {}
+        self._handled: set[str] = set()
+        self._labelled: set[Place] = set()
+        self._manifest: dict[Place, Statement] = {}
+        self._quiet_manifests: list[Path] = []
 
     def go(self, manifest: Path | None, progress: Progress | None) -> IngestReport:
-        handled: set[str] = set()
         for attempt in range(SETTLE_ROUNDS + 1):
-            found = [f for f in self._scan() if f.arrival_key not in handled]
-            self._manifest = self._read_manifests(manifest)
-            quiet = [f for f in found if self._quiet(f)]
-            self._report.unquiet = len(found) - len(quiet)
-            for start in range(0, len(quiet), self._config.ingest.batch):
-                batch = quiet[start : start + self._config.ingest.batch]
-                self._take(batch)
-                handled |= {f.arrival_key for f in batch}
-                if progress is not None:
-                    progress(len(handled), len(handled) + len(quiet) - start - len(batch))
+            self._round(manifest, progress)
             if not self._report.unquiet or attempt == SETTLE_ROUNDS:
                 break
-            time.sleep(max(self._config.ingest.quiet_s / 2, 0.05))
-        self._label_earlier_arrivals()
+            time.sleep(max(self._config.ingest.quiet_s, 0.05))
         if not self._keep:
+            retrying(self._label_earlier_arrivals)
             self._retire_manifests()
+        self._report.skipped = len(self._skipped)
+        self._report.reasons |= {printable(str(path)): reason for path, reason in self._skipped.items()}
         log.info("ingest.finished", **self._report.as_dict())
         return self._report
 
-    def _scan(self) -> list[Found]:
-        found = scan(self._root, self._skip)
-        return found if self._only is None else [f for f in found if f.path == self._root / self._only]
+    def _round(self, manifest: Path | None, progress: Progress | None) -> None:
+        """Look once, and take what is quiet."""
+        self._skipped.clear()
+        found = scan(self._root, self._skip, only=self._only, hard_links=self._keep)
+        found = [f for f in found if f.arrival_key not in self._handled]
+        quiet = [f for f in found if self._watch.quiet(f)]
+        self._report.unquiet = len(found) - len(quiet) + self._read_manifests(manifest)
+        size = self._config.ingest.batch
+        for start in range(0, len(quiet), size):
+            self._take(quiet[start : start + size])
+            if progress is not None:
+                progress(len(self._handled), len(self._handled) + max(len(quiet) - start - size, 0))
 
     def _skip(self, path: Path, reason: str) -> None:
-        self._report.skipped += 1
-        self._report.reasons[str(path)] = reason
-        log.warning("ingest.skipped", path=str(path), reason=reason)
-
-    def _quiet(self, found: Found) -> bool:
-        # ctime moves with every write and cannot be set back, unlike mtime, which copy programs restore.
-        return time.time() - found.status.st_ctime >= self._config.ingest.quiet_s or self._keep
+        if path not in self._skipped:
+            log.warning("ingest.skipped", path=printable(str(path)), reason=reason)
+        self._skipped[path] = reason
 
     def _take(self, batch: Sequence[Found]) -> None:
         """Store a batch, record it in one transaction, then remove its inbox files."""
-        taken: list[Taken] = []
-        for found in batch:
-            stored = self._store(found)
-            if stored is not None:
-                taken.append(stored)
-        if taken:
-            self._count(*retrying(lambda: self._record(taken)), taken)
-        if not self._keep:
-            for item in taken:
-                _remove(item.found)
+        stored: dict[str, tuple[Found, Taken]] = {}
+        try:
+            for found in batch:
+                taken = self._store(found)
+                if taken is not None:
+                    stored[found.arrival_key] = (found, taken)
+        except StorageError:
+            self._settle(list(stored.values()))  # what came before has its place already
+            raise
+        self._settle(list(stored.values()))
+
+    def _settle(self, stored: Sequence[tuple[Found, Taken]]) -> None:
+        if not stored:
+            return
+        recorded = self._intake.record([taken for _, taken in stored])
+        self._report.taken += len(stored)
+        self._report.new += len(recorded.new)
+        self._report.duplicates += len(stored) - len(recorded.new)
+        self._report.labelled += recorded.labelled
+        self._labelled |= {(found.folder, found.name) for found, taken in stored if taken.label is not None}
+        self._handled |= {found.arrival_key for found, _ in stored}
+        if self._keep:
+            return
+        reach("ingest.before_unlink")
+        for found, _ in stored:
+            remove(found)
+            reach("ingest.unlinked")
 
     def _store(self, found: Found) -> Taken | None:
+        """The file's bytes into the store; None for one that is refused, moving, gone, or cannot be read."""
         try:
             with open_regular(found.path) as file:
+                self._require_still(found, file)
+                reach("ingest.opened")
                 try:
-                    media_type = self._check(found, file)
+                    media_type = self._intake.check(file, found.status.st_size)
                 except DocumentError as error:
                     self._reject(found, file, error)
                     return None
-                stored = self._storage.put("raw", file)
-                if _changed(found, os.fstat(file.fileno())):
-                    self._report.unquiet += 1  # written to while it was read: left for the next run
-                    return None
+                stored = self._put(found, file)
         except FileNotFoundError:
             return None  # removed since it was listed
+        except _Moving:
+            self._report.unquiet += 1
+            return None
         except OSError as error:
             self._skip(found.path, f"cannot be read: {error.strerror}")
             return None
-        document = NewDocument(stored.sha256, stored.key, found.name, media_type, stored.size)
-        return Taken(found, document, self._label(found))
+        reach("ingest.stored")
+        return self._taken(found, stored, media_type)
 
-    def _check(self, found: Found, file: BinaryIO) -> str:
-        limit = self._config.ingest.max_file_mb
-        if found.status.st_size > limit << 20:
-            raise TooLarge(f"The file has {found.status.st_size >> 20} MB; ingest.max_file_mb allows {limit}.")
-        media_type = detect(file.read(HEAD_BYTES))
-        file.seek(0)
-        return media_type
+    def _require_still(self, found: Found, file: BinaryIO) -> None:
+        """Raise _Moving for a file that was replaced, removed or written to since it was found, or is being written."""
+        now = os.fstat(file.fileno())
+        if not found.is_still(now) or not (self._keep or now.st_nlink == 1):
+            raise _Moving
+        if not self._keep and self._config.ingest.quiet_s > 0 and being_written(file, found.path.parent):
+            raise _Moving
+
+    def _put(self, found: Found, file: BinaryIO) -> Stored:
+        return self._storage.put("raw", file, lambda _: self._require_still(found, file))
+
+    def _put_again(self, found: Found) -> None:
+        try:
+            with open_regular(found.path) as file:
+                self._put(found, file)
+        except (OSError, _Moving) as error:
+            raise StorageError(
+                f"The bytes of {found.name} left the store, and the file is no longer there.", hint="Run it again."
+            ) from error
+
+    def _taken(self, found: Found, stored: Stored, media_type: str) -> Taken:
+        # A file that stays where it is arrives anew in each run, but only once in it.
+        key = sha256(f"{self._run_id}|{found.arrival_key}".encode()).hexdigest() if self._keep else found.arrival_key
+        return Taken(
+            NewDocument(stored.sha256, stored.key, found.name, media_type, stored.size),
+            Arrival(stored.sha256, self._source, found.name, found.folder, self._author, key),
+            self._label(found),
+            lambda: self._put_again(found),
+        )
 
     def _reject(self, found: Found, file: BinaryIO, error: DocumentError) -> None:
+        if not self._keep:
+            file.seek(0)
+            reject_file(
+                self._config,
+                file,
+                found.name,
+                error,
+                stage="ingest",
+                arrival={"folder": found.folder, "label": self._label(found) or ""},
+                check=lambda _: self._require_still(found, file),
+            )
+            reach("ingest.before_unlink")
+            remove(found)
+            reach("ingest.unlinked")
+        self._handled.add(found.arrival_key)
         self._report.rejected += 1
-        self._report.reasons[found.name] = str(error)
-        if self._keep:
-            return
-        file.seek(0)
-        reject_file(self._config, file, found.name, error, stage="ingest")
-        _remove(found)
-
-    def _record(self, taken: Sequence[Taken]) -> tuple[set[str], int]:
-        """One transaction for the batch; returns the new documents' ids and the number of labels stated."""
-        labelled = 0
-        with transaction() as session:
-            documents, labels = Documents(session), Labels(session)
-            new = documents.add([t.document for t in taken])
-            if revived := documents.revive([t.document for t in taken if t.document.id not in new]):
-                StageAttempts(session).forgive(revived)
-            documents.sight([self._arrival(t) for t in taken])
-            for item in sorted(taken, key=lambda t: t.document.id):
-                if item.label is not None:
-                    labels.add(
-                        item.document.id,
-                        item.label,
-                        taxonomy=self._taxonomy.name,
-                        source="import",
-                        author=self._author or self._source,
-                    )
-                    labelled += 1
-        return new, labelled
-
-    def _arrival(self, item: Taken) -> Arrival:
-        found = item.found
-        key = found.arrival_key if not self._keep else None
-        return Arrival(item.document.id, self._source, found.name, found.folder, self._author, key)
-
-    def _count(self, new: set[str], labelled: int, taken: Sequence[Taken]) -> None:
-        self._report.taken += len(taken)
-        self._report.new += len(new)
-        self._report.duplicates += len(taken) - len(new)
-        self._report.labelled += labelled
+        self._report.reasons[f"{found.folder}/{found.name}".lstrip("/")] = str(error)
 
     def _label(self, found: Found) -> str | None:
         """The class that a labels file or the top folder's name states; no class, no label."""
         listed = self._manifest.get((found.folder, found.name))
-        stated = listed if listed is not None else found.folder.split("/", 1)[0]
-        return self._known(stated, quiet=listed is None) if stated else None
+        if listed is not None:
+            return self._known(listed.label)
+        return self._taxonomy.find(found.folder.split("/", 1)[0]) if found.folder else None
 
-    def _known(self, stated: str, *, quiet: bool) -> str | None:
+    def _known(self, stated: str) -> str | None:
         slug = self._taxonomy.find(stated)
-        if slug is None and not quiet and stated not in self._report.unknown_labels:
+        if slug is None and stated not in self._report.unknown_labels:
             self._report.unknown_labels.append(stated)
             log.warning("ingest.unknown_label", label=stated, taxonomy=self._taxonomy.name)
         return slug
 
-    def _manifest_files(self) -> Iterator[Path]:
-        for folder, subfolders, names in os.walk(self._root):
-            subfolders[:] = [s for s in subfolders if not s.startswith(".")]
-            if MANIFEST in names:
-                yield Path(folder) / MANIFEST
+    def _read_manifests(self, extra: Path | None) -> int:
+        """Read what labels files say; returns how many of them are not quiet yet, and may say more."""
+        self._manifest.clear()
+        found = manifests(self._root, self._skip, only=self._only is not None)
+        self._quiet_manifests = [f.path for f in found if self._watch.quiet(f)]
+        for path in self._quiet_manifests:
+            self._read_manifest(path, path.parent)
+        if extra is not None:
+            self._read_manifest(extra, self._root)
+        return len(found) - len(self._quiet_manifests)
 
-    def _read_manifests(self, extra: Path | None) -> dict[tuple[str, str], str]:
-        labels: dict[tuple[str, str], str] = {}
-        for path in [*self._manifest_files(), *([extra] if extra else [])]:
-            base = path.parent if path != extra else self._root
-            try:
-                labels |= _read_manifest(path, base, self._root)
-            except (OSError, ValueError, csv.Error) as error:
-                self._skip(path, f"is no labels file (columns file,label): {error}")
-        return labels
+    def _read_manifest(self, path: Path, base: Path) -> None:
+        try:
+            self._manifest |= {s.place: s for s in read_manifest(path, base, self._root)}
+        except (OSError, ValueError, csv.Error) as error:
+            self._skip(path, f"is no labels file (columns file,label): {error}")
 
     def _label_earlier_arrivals(self) -> None:
         """A labels file may come after its documents: what it names and is no longer here was seen before."""
-        missing = [(k, v) for k, v in self._manifest.items() if not (self._root / k[0] / k[1]).exists()]
-        if not missing or self._keep:
+        earlier = [s for place, s in self._manifest.items() if place not in self._labelled]
+        missing = [s for s in earlier if not os.path.lexists(s.path)]
+        if not missing:
             return
         with transaction() as session:
-            documents, labels = Documents(session), Labels(session)
-            for (folder, name), stated in missing:
-                slug, document_id = self._known(stated, quiet=False), documents.last_seen_as(folder, name)
+            for statement in missing:
+                slug = self._known(statement.label)
+                document_id = Documents(session).last_seen_as(*statement.place)
                 if slug and document_id:
-                    labels.add(
-                        document_id,
-                        slug,
-                        taxonomy=self._taxonomy.name,
-                        source="import",
-                        author=self._author or self._source,
-                    )
+                    self._intake.state_label(session, document_id, slug)
 
     def _retire_manifests(self) -> None:
         """A labels file of which nothing is left in the inbox has done its work; it is kept beside the raw bytes."""
-        for path in list(self._manifest_files()):
+        for path in self._quiet_manifests:
             try:
-                names = _read_manifest(path, path.parent, self._root)
+                retire(path, self._root, self._config.path("raw") / "manifests")
             except (OSError, ValueError, csv.Error):
                 continue
-            if any((self._root / folder / name).exists() for folder, name in names):
-                continue
-            kept = self._config.path("raw") / "manifests"
-            kept.mkdir(parents=True, exist_ok=True)
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            path.replace(kept / f"{digest[:16]}-{MANIFEST}")
-
-
-def scan(root: Path, skip: Callable[[Path, str], None]) -> list[Found]:
-    """Every regular file below `root`, sorted; links and special files are reported to `skip`, hidden ones ignored."""
-    found = []
-    for path, status in _walk(root):
-        if stat.S_ISREG(status.st_mode):
-            relative = path.relative_to(root)
-            folder = "" if relative.parent == Path() else printable(str(relative.parent))
-            found.append(Found(path, folder, printable(relative.name), status))
-        else:
-            skip(path, "is not a regular file (links, pipes and devices are not followed)")
-    return sorted(found, key=lambda f: str(f.path))
-
-
-def _walk(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    if not root.is_dir():
-        return
-    with os.scandir(root) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name in NOT_DOCUMENTS:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path))
-                continue
-            try:
-                # Not entry.stat(): the quiet test needs the state of now.
-                yield Path(entry.path), os.lstat(entry.path)
-            except FileNotFoundError:
-                continue
-
-
-def printable(name: str) -> str:
-    """A file name as text that any database takes: undecodable bytes and control characters escaped."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(ch if ch.isprintable() else f"\\x{ord(ch):02x}" for ch in text)
-
-
-@contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """Open for reading without following a link and without blocking on a pipe; OSError for anything not regular."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(0, "not a regular file")
-        yield file
-
-
-def _changed(found: Found, now: os.stat_result) -> bool:
-    then = found.status
-    return (then.st_ino, then.st_size, then.st_mtime_ns) != (now.st_ino, now.st_size, now.st_mtime_ns)
-
-
-def _remove(found: Found) -> None:
-    """Remove the very file that was taken; one that was put in its place since stays for the next run."""
-    try:
-        if not _changed(found, os.lstat(found.path)):
-            found.path.unlink()
-    except FileNotFoundError:
-        return
-
-
-def _read_manifest(path: Path, base: Path, root: Path) -> dict[tuple[str, str], str]:
-    """(folder, name) relative to the inbox -> label."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if not rows.fieldnames or not {"file", "label"} <= set(rows.fieldnames):
-            raise ValueError(f"it has the columns {rows.fieldnames}")
-        return dict(_entries(rows, base, root))
-
-
-def _entries(rows: Iterable[dict[str, str]], base: Path, root: Path) -> Iterator[tuple[tuple[str, str], str]]:
-    for row in rows:
-        if not row["file"] or not row["label"]:
-            continue
-        target = Path(os.path.normpath(base / row["file"]))
-        if target.is_relative_to(root):
-            relative = target.relative_to(root)
-            folder = "" if relative.parent == Path() else str(relative.parent)
-            yield (printable(folder), printable(relative.name)), row["label"].strip()

@@ -54,11 +54,11 @@ def check_purpose(ingested: Mapping[str, Any], reports: Sequence[Mapping[str, An
 
 
 def totals(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Stage -> inputs done, skipped, failed, retried, lost, and failures by category; over all workers."""
+    """Stage -> inputs done (and of these partial), skipped, failed, retried, lost, failures by category."""
     sums: dict[str, dict[str, Any]] = {}
     for report in reports:
         stage = sums.setdefault(report["stage"], {"categories": {}})
-        for key in ("done", "skipped", "failed", "retried", "lost"):
+        for key in ("done", "partial", "skipped", "failed", "retried", "lost"):
             stage[key] = stage.get(key, 0) + report[key]
         for category, number in report["categories"].items():
             stage["categories"][category] = stage["categories"].get(category, 0) + number

@@ -1,29 +1,29 @@
 """A worker: claims inputs of one stage until nothing is left.
 
-Any number of workers, on any number of machines, may run at once. A claim is a lease by the database's clock; a worker
-that dies loses it, and one that wakes up late finds its results refused.
+Any number of workers, on any number of machines, may run at once. A claim is a lease by the database's clock, renewed
+while its worker lives; one that dies loses it, and one that wakes up late finds its results refused.
 """
 
 from __future__ import annotations
 
 import os
-import random
+import secrets
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
-from sqlalchemy.exc import DataError, IntegrityError
-from sqlalchemy.orm import Session
-
-from dsdc.db.repositories.attempts import Claim, Finish, StageAttempts
+from dsdc.db.repositories.attempts import Claim, StageAttempts
 from dsdc.db.session import retrying, transaction
-from dsdc.errors import DatabaseError, DocumentError, ModelError, SetupError, StorageError
+from dsdc.errors import BytesMissing, DatabaseError, ModelError, SetupError, Stopped, StorageError
+from dsdc.failpoints import reach
 from dsdc.log import get_logger
 from dsdc.pipeline.assembly import STAGES, Assembly, assemble, ensure_vector_index
 from dsdc.pipeline.contract import Produced, Stage, StageReport
-from dsdc.pipeline.quarantine import reject_document
+from dsdc.pipeline.drain import StopRequest
+from dsdc.pipeline.leases import Leases
+from dsdc.pipeline.outcomes import Outcomes
 from dsdc.settings import Settings, settings
 from dsdc.storage import Storage, open_storage
 
@@ -31,30 +31,39 @@ log = get_logger(__name__)
 
 Progress = Callable[[int, int], None]  # (inputs finished, inputs known to be open)
 ENQUEUE = 2000  # inputs queued in one statement
-FLUSH_S = 3.0  # results are recorded at least this often, and leases renewed
+FLUSH_S = 3.0  # results are recorded at least this often
+
+#: Faults of the platform: nothing of them counts against a document, and the task is to end red.
+_PLATFORM = (DatabaseError, StorageError, ModelError, SetupError)
 
 
 def run_stage(name: str, *, progress: Progress | None = None, assembly: Assembly | None = None) -> StageReport:
     """Work on one stage until no input is due.
 
+    SIGTERM, and Ctrl-C, let what is under way finish (`pipeline.drain_s`) and give the rest back.
+
     Raises:
         NotFound: no such stage.
+        Stopped: by a signal, before the work was done.
         DatabaseError, StorageError, ModelError, SetupError: the fault is not a document's; claims are given back.
     """
     config = settings()
     storage = open_storage(config)
-    ready = assembly or assemble(config, storage)
-    worker = _Worker(config, storage, ready.stage(name), progress)
-    report = worker.run()
-    if name.startswith("embed") and report.done:
-        ensure_vector_index(ready)
+    ready = assembly or retrying(lambda: assemble(config, storage))
+    with StopRequest(config.pipeline.drain_s) as stop, Leases(config.pipeline.claim_lease_s) as leases:
+        worker = _Worker(config, storage, ready.stage(name), progress, leases, stop)
+        report = worker.run()
     log.info("stage.finished", **report.as_dict())
+    if stop.requested:
+        raise Stopped(f"Stage {name} was asked to stop; {report.done} inputs are done, the rest waits.")
+    if name.startswith("embed") and report.done:
+        retrying(lambda: ensure_vector_index(ready))
     return report
 
 
 def run_all(*, progress: Callable[[str, int, int], None] | None = None) -> list[StageReport]:
     """All stages in order, on one set of loaded engines."""
-    ready = assemble(settings())
+    ready = retrying(lambda: assemble(settings()))
 
     def of(name: str) -> Progress | None:
         return None if progress is None else (lambda done, total: progress(name, done, total))
@@ -62,230 +71,162 @@ def run_all(*, progress: Callable[[str, int, int], None] | None = None) -> list[
     return [run_stage(name, progress=of(name), assembly=ready) for name in STAGES]
 
 
-def worker_name() -> str:
-    """host:pid, as it stands on claims."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+def worker_name(config: Settings | None = None) -> str:
+    """host:pid:token, as it stands on claims; no two workers have the same, whatever their machines are called."""
+    named = (config or settings()).pipeline.worker_name
+    return f"{named or socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 class _Worker:
-    def __init__(self, config: Settings, storage: Storage, stage: Stage[Any, Any], progress: Progress | None) -> None:
-        self._config = config
-        self._storage = storage
+    def __init__(
+        self,
+        config: Settings,
+        storage: Storage,
+        stage: Stage[Any, Any],
+        progress: Progress | None,
+        leases: Leases,
+        stop: StopRequest,
+    ) -> None:
+        self._config = config.pipeline
         self._stage = stage
         self._progress = progress
-        self._name = worker_name()
-        self._counts: Counter[str] = Counter()
-        self._categories: Counter[str] = Counter()
+        self._leases = leases
+        self._stop = stop
+        self._name = worker_name(config)
+        self._unsure = False  # whether the answer to a claim was lost
+        self._outcomes = Outcomes(config, storage, stage)
 
     def run(self) -> StageReport:
         started = time.monotonic()
-        self._give_up()
-        while claims := retrying(self._claim):
+        self._outcomes.give_up_on_crashes()
+        while not self._stop.requested and (claims := retrying(self._claim)):
             self._tell()
             self._work(claims)
         self._tell()
-        return StageReport(
-            self._stage.name,
-            **{key: self._counts[key] for key in ("done", "skipped", "failed", "retried", "lost")},
-            seconds=time.monotonic() - started,
-            categories=dict(self._categories),
-        )
+        return self._outcomes.report(time.monotonic() - started)
 
     def _tell(self) -> None:
-        if self._progress is None:
-            return
-        with transaction() as session:
-            still = StageAttempts(session).open(self._stage.name, self._stage.processor_id)
-        self._progress(sum(self._counts[key] for key in ("done", "skipped", "failed")), still)
+        if self._progress is not None:
+            self._progress(self._outcomes.ended, retrying(self._still_open))
 
-    def _give_up(self) -> None:
-        limit = self._config.pipeline.max_attempts
+    def _still_open(self) -> int:
         with transaction() as session:
-            lost = StageAttempts(session).give_up_on_crashes(
-                self._stage.name, self._stage.processor_id, max_attempts=limit
-            )
-        for document_id in lost:
-            self._count_failure("crashed")
-            self._quarantine(document_id, "crashed", f"It ended {limit} workers.", limit)
+            return StageAttempts(session).open(self._stage.name, self._stage.processor_id)
 
     def _claim(self) -> list[Claim]:
-        config = self._config.pipeline
+        unsure, self._unsure = self._unsure, True
         with transaction() as session:
             queue = StageAttempts(session)
-            for first in (True, False):
-                claims = queue.claim(
-                    self._stage.name,
-                    self._stage.processor_id,
-                    worker=self._name,
-                    limit=config.claim_batch,
-                    lease_s=config.claim_lease_s,
-                )
-                # Queueing looks at every input there is, so it is done only when the queue has run dry.
-                if claims or not first or not self._enqueue(queue):
-                    return claims
-        return []
+            if unsure:
+                queue.disown(self._stage.name, self._stage.processor_id, worker=self._name)
+            # Queueing looks at every input there is, so it is done only when the queue has run dry.
+            claims = self._take(queue) or (self._take(queue) if self._enqueue(queue) else [])
+        self._unsure = False
+        return claims
+
+    def _take(self, queue: StageAttempts) -> list[Claim]:
+        return queue.claim(
+            self._stage.name,
+            self._stage.processor_id,
+            worker=self._name,
+            limit=self._config.claim_batch,
+            lease_s=self._config.claim_lease_s,
+        )
 
     def _enqueue(self, queue: StageAttempts) -> int:
         return queue.enqueue(self._stage.name, self._stage.processor_id, self._stage.inputs(), limit=ENQUEUE)
 
+    def _load(self, claims: Sequence[Claim]) -> list[Any]:
+        with transaction() as session:
+            return self._stage.load(session, [claim.input_id for claim in claims])
+
     def _work(self, claims: Sequence[Claim]) -> None:
         """Compute a batch and record its results as they come; what is left after a fault goes back to the queue."""
-        batch = _Batch(self, claims)
+        reach("worker.claimed")
+        batch = _Batch(self._outcomes, self._leases, claims)
         try:
-            with transaction() as session:
-                batch.inputs = self._stage.load(session, [c.input_id for c in claims])
-            for produced in self._stage.compute(batch.inputs):
-                batch.add(produced)
+            batch.inputs = retrying(lambda: self._load(claims))
+            self._compute(batch)
             batch.flush()
-        except (DatabaseError, StorageError, ModelError, SetupError):
-            # Not the documents' fault: nothing of this counts against them, and the task is to end red.
+            batch.release("The worker was asked to stop.")
+        except _PLATFORM:
             batch.release("The worker stopped: the platform itself failed.")
             raise
         except Exception as error:  # noqa: BLE001 - whatever an engine may raise over one input of a batch
             batch.flush()
-            self._one_by_one(batch.still_open(), error)
+            self._one_by_one(batch.hand_over(), error)
         except BaseException:
             batch.release("The worker was stopped.")
             raise
 
+    def _compute(self, batch: _Batch) -> None:
+        with closing(self._stage.compute(batch.inputs)) as results:
+            for produced in results:
+                batch.add(produced)
+                if self._stop.overdue:
+                    return
+
     def _one_by_one(self, claims: Sequence[Claim], error: Exception) -> None:
         """Find out whose error it was: each input alone, so that only the culprit fails."""
         if len(claims) == 1:
-            self.fail(claims[0], error)
+            self._outcomes.fail(claims[0], error)
             return
         log.warning("stage.batch_failed", stage=self._stage.name, inputs=len(claims), error=str(error))
+        self._leases.hold(claims)
         for claim in claims:
             self._work([claim])
-
-    def record(self, claims: Sequence[Claim], inputs: Sequence[Any], results: Sequence[Produced[Any]]) -> None:
-        """One transaction for many results; if a row of one is refused, each gets a savepoint of its own."""
-        try:
-            lost = retrying(lambda: self._record_all(claims, inputs, results))
-        except (IntegrityError, DataError) as error:
-            log.warning("stage.row_refused", stage=self._stage.name, error=str(error.orig).splitlines()[0])
-            lost = retrying(lambda: self._record_each(claims, inputs, results))
-        for result in results:
-            if result.index in lost:
-                self._counts["lost"] += 1
-            elif result.last:
-                self._counts["skipped" if result.skipped else "done"] += 1
-
-    def _record_all(self, claims: Sequence[Claim], inputs: Sequence[Any], results: Sequence[Produced[Any]]) -> set[int]:
-        with transaction() as session:
-            owned = self._end(session, claims, results)
-            for result in results:
-                if result.index in owned:
-                    self._stage.record(session, inputs[result.index], result.rows)
-        return {r.index for r in results} - owned
-
-    def _end(self, session: Session, claims: Sequence[Claim], results: Sequence[Produced[Any]]) -> set[int]:
-        """End or renew the claims behind results; returns the indexes whose claims are still ours."""
-        queue = StageAttempts(session)
-        ends = [Finish(claims[r.index], "skipped" if r.skipped else "done") for r in results if r.last]
-        goes_on = [claims[r.index] for r in results if not r.last]
-        owned = queue.finish(ends) | queue.renew(goes_on, lease_s=self._config.pipeline.claim_lease_s)
-        return {r.index for r in results if claims[r.index].id in owned}
-
-    def _record_each(
-        self, claims: Sequence[Claim], inputs: Sequence[Any], results: Sequence[Produced[Any]]
-    ) -> set[int]:
-        lost: set[int] = set()
-        for result in results:
-            try:
-                lost |= self._record_all(claims, inputs, [result])
-            except (IntegrityError, DataError) as error:
-                self.fail(claims[result.index], DocumentError(str(error.orig).splitlines()[0]))
-                lost.add(result.index)
-        return lost
-
-    def fail(self, claim: Claim, error: Exception) -> None:
-        """A document's own fault ends it; anything else gets further attempts, later, with jitter."""
-        config = self._config.pipeline
-        category = error.category if isinstance(error, DocumentError) else "error"
-        message = str(error) or type(error).__name__
-        if isinstance(error, DocumentError) or claim.attempt >= config.max_attempts:
-            with transaction() as session:
-                ended = StageAttempts(session).finish([Finish(claim, "failed", category, message)])
-            if ended:
-                self._count_failure(category)
-                self._quarantine(claim.document_id, category, message, claim.attempt)
-            return
-        wait = config.backoff_s * 2 ** (claim.attempt - 1) * random.uniform(0.75, 1.25)  # noqa: S311
-        with transaction() as session:
-            StageAttempts(session).retry(claim, wait_s=wait, category=category, message=message)
-        self._counts["retried"] += 1
-        log.warning("stage.retry", stage=self._stage.name, document=claim.document_id, error=message, wait_s=wait)
-
-    def _count_failure(self, category: str) -> None:
-        self._counts["failed"] += 1
-        self._categories[category] += 1
-
-    def _quarantine(self, document_id: str, category: str, message: str, attempts: int) -> None:
-        """A document whose pages cannot be had leaves the store; one page without text leaves the document usable."""
-        if self._stage.name == "render":
-            reject_document(
-                self._config,
-                self._storage,
-                document_id,
-                stage=self._stage.name,
-                category=category,
-                message=message,
-                attempts=attempts,
-            )
-
-    def keep_leases(self, batch: _Batch) -> None:
-        """A batch of slow inputs may take longer than one lease: what is still to come is held on to."""
-        lease_s = self._config.pipeline.claim_lease_s
-        if time.monotonic() - batch.renewed < lease_s / 4:
-            return
-        batch.renewed = time.monotonic()
-        with transaction() as session:
-            StageAttempts(session).renew(batch.still_open(), lease_s=lease_s)
-
-    def give_back(self, claims: Sequence[Claim], reason: str) -> None:
-        with transaction() as session:
-            queue = StageAttempts(session)
-            for claim in claims:
-                queue.retry(claim, wait_s=0, category="interrupted", message=reason)
 
 
 class _Batch:
     """Claims of one batch on their way: collects results, records them in groups, knows what is still open."""
 
-    def __init__(self, worker: _Worker, claims: Sequence[Claim]) -> None:
-        self._worker = worker
+    def __init__(self, outcomes: Outcomes, leases: Leases, claims: Sequence[Claim]) -> None:
+        self._outcomes = outcomes
+        self._leases = leases
         self._claims = claims
         self.inputs: Sequence[Any] = ()
         self._open = set(range(len(claims)))
         self._ready: list[Produced[Any]] = []
         self._flushed = time.monotonic()
-        self.renewed = time.monotonic()
+        leases.hold(claims)
 
     def add(self, produced: Produced[Any]) -> None:
         if produced.error is not None:
-            self.flush()
-            self._worker.fail(self._claims[produced.index], produced.error)
-            self._open.discard(produced.index)
+            self._failed(produced.index, produced.error)
             return
         self._ready.append(produced)
         if not produced.last or time.monotonic() - self._flushed > FLUSH_S:
             self.flush()
-        self._worker.keep_leases(self)
+
+    def _failed(self, index: int, error: Exception) -> None:
+        if isinstance(error, _PLATFORM) and not isinstance(error, BytesMissing):
+            raise error
+        self.flush()
+        self._outcomes.fail(self._claims[index], error)
+        self._close({index})
 
     def flush(self) -> None:
+        """Record what is ready."""
         if self._ready:
-            self._worker.record(self._claims, self.inputs, self._ready)
-            self._open -= {r.index for r in self._ready if r.last}
-            self._ready = []
+            ready, self._ready = self._ready, []
+            self._outcomes.record(self._claims, self.inputs, ready)
+            self._close({result.index for result in ready if result.last})
         self._flushed = time.monotonic()
 
-    def still_open(self) -> list[Claim]:
-        """Claims without a result."""
-        return [self._claims[i] for i in sorted(self._open)]
+    def _close(self, indexes: set[int]) -> None:
+        self._open -= indexes
+        self._leases.drop(self._claims[index] for index in indexes)
+
+    def hand_over(self) -> list[Claim]:
+        """Claims without a result, which somebody else sees to from here on."""
+        still_open = [self._claims[index] for index in sorted(self._open)]
+        self._close(set(self._open))
+        return still_open
 
     def release(self, reason: str) -> None:
         """Give back what has no result. A database that does not answer will let the leases expire instead."""
+        claims = self.hand_over()
         try:
-            self._worker.give_back(self.still_open(), reason)
+            self._outcomes.give_back(claims, reason)
         except DatabaseError as error:
-            log.warning("stage.release_failed", error=str(error))
+            log.warning("stage.release_failed", claims=len(claims), error=str(error))

@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from dsdc.errors import DocumentError
+
 Extraction = Literal["ocr", "text-layer"]
 Vectors = npt.NDArray[np.float32]
 
@@ -46,12 +48,39 @@ class Processor(ABC):
 
 
 @dataclass(frozen=True)
-class RenderedPage:
-    """One page as pixels: `page` counts from 1; `image` is in mode 1, L or RGB; `dpi` where it is known."""
+class Attachment:
+    """A file within a file; `name` is what its sender called it."""
+
+    name: str
+    data: bytes
+
+
+class Unpacker(Processor):
+    stage = "unpack"
+
+    @abstractmethod
+    def attachments(self, source: Path, media_type: str) -> Iterator[Attachment]:
+        """The files within a document, in their order, one at a time."""
+
+
+@dataclass(frozen=True)
+class EncodedPage:
+    """One page as the bytes of an image file: `page` counts from 1; `mode` is 1, L or RGB; `dpi` where it is known."""
 
     page: int
-    image: Image.Image
+    data: bytes
+    width: int
+    height: int
+    mode: str
     dpi: int | None = None
+
+
+@dataclass(frozen=True)
+class DamagedPage:
+    """A page that cannot be had, of a document whose other pages may well be fine."""
+
+    page: int
+    error: DocumentError
 
 
 class Renderer(Processor):
@@ -62,8 +91,12 @@ class Renderer(Processor):
         """Number of pages, read without decoding them. Raises DocumentError where there are none to be had."""
 
     @abstractmethod
-    def pages(self, source: Path, media_type: str, *, first: int = 1) -> Iterator[RenderedPage]:
-        """The pages from `first` on, one at a time, so that memory does not grow with their number."""
+    def pages(self, source: Path, media_type: str, *, first: int = 1) -> Iterator[EncodedPage | DamagedPage]:
+        """The pages from `first` on, in order, one at a time, so that memory does not grow with their number.
+
+        Raises:
+            DocumentError: the document as a whole cannot be read, or no further page of it.
+        """
 
 
 @dataclass(frozen=True)

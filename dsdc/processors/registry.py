@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dsdc.processors.clean import TextCleaner
-from dsdc.processors.contract import Cleaner, Embedder, Renderer, TextReader
+from dsdc.processors.contract import Cleaner, Embedder, Renderer, TextReader, Unpacker
 from dsdc.processors.embed.embedder import OpenClipEmbedder
-from dsdc.processors.ocr import TesseractReader
-from dsdc.processors.render import PageRenderer
+from dsdc.processors.sandbox import Parsers, SandboxedReader, SandboxedRenderer, SandboxedUnpacker
 from dsdc.settings import Settings
 
 
@@ -16,6 +15,7 @@ from dsdc.settings import Settings
 class ProcessorSet:
     """One processor a stage."""
 
+    unpacker: Unpacker
     renderer: Renderer
     reader: TextReader
     cleaner: Cleaner
@@ -23,10 +23,12 @@ class ProcessorSet:
 
 
 def configured(config: Settings) -> ProcessorSet:
-    """The set for these settings; cheap: engines and weights are loaded when first used."""
+    """The set for these settings; cheap: engines, weights and child processes come when first used."""
+    parsers = Parsers(config.parsing, config.render, config.ocr)
     return ProcessorSet(
-        renderer=PageRenderer(config.render),
-        reader=TesseractReader(config.ocr),
+        unpacker=SandboxedUnpacker(parsers),
+        renderer=SandboxedRenderer(config.render, parsers),
+        reader=SandboxedReader(config.ocr, parsers),
         cleaner=TextCleaner(),
         embedder=OpenClipEmbedder(config.clip, config.path("models")),
     )

@@ -31,7 +31,7 @@ def show(config: Settings, desk: work.Work, document: work.Document) -> None:
 def _page(config: Settings, document: work.Document) -> None:
     if document.preview is None:
         try:
-            document.preview = render(document.data, config.render)
+            document.preview = render(document.data, config)
         except DocumentError as error:
             document.preview = error
     if isinstance(document.preview, Preview) and document.preview.pages:

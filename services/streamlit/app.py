@@ -11,7 +11,7 @@ from dsdc.settings import Settings, settings
 from services.streamlit import answer, markup, sidebar, sign_in, work
 from services.streamlit.problems import explain
 
-TYPES = ["pdf", "tif", "tiff", "png", "jpg", "jpeg", "webp", "bmp"]
+TYPES = ["pdf", "tif", "tiff", "png", "jpg", "jpeg", "webp", "bmp", "eml"]
 STYLE = Path(__file__).with_name("style.css")
 
 
@@ -33,7 +33,7 @@ def main() -> None:
 def workspace(config: Settings, desk: work.Work) -> None:
     st.header("What kind of document is it?", anchor=False)
     uploads = st.file_uploader(
-        "PDF, TIFF, PNG or JPEG; several at once are welcome.",
+        "PDF, image or e-mail; several at once are welcome.",
         type=TYPES,
         accept_multiple_files=True,
         max_upload_size=config.predict.max_upload_mb,

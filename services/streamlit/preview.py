@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
-from PIL import Image
-
 from dsdc.processors.media_type import HEAD_BYTES, detect
-from dsdc.processors.render import PageRenderer
-from dsdc.settings import Render
+from dsdc.processors.contract import EncodedPage
+from dsdc.processors.sandbox import Parsers, SandboxedRenderer
+from dsdc.settings import Settings
 
 DPI = 110  # an A4 page of 1,300 px: sharp in half a window
 MAX_SIDE = 1400
@@ -27,24 +25,23 @@ class Preview:
     total: int
 
 
-def render(data: bytes, config: Render) -> Preview:
-    """Images of the first `MAX_PAGES` pages.
+def render(data: bytes, config: Settings) -> Preview:
+    """Images of the first `MAX_PAGES` pages; damaged ones are left out.
 
     Raises:
         DocumentError: the file is of no supported type, or no page of it can be read.
     """
     media_type = detect(data[:HEAD_BYTES])
-    renderer = PageRenderer(config.model_copy(update={"dpi": DPI, "max_side": MAX_SIDE}))
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(data)
-        file.flush()
-        path = Path(file.name)
-        total = renderer.page_count(path, media_type)
-        pages = tuple(_png(page.image) for page in islice(renderer.pages(path, media_type), MAX_PAGES))
-    return Preview(pages, total)
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+    smaller = config.render.model_copy(update={"dpi": DPI, "max_side": MAX_SIDE})
+    parsers = Parsers(config.parsing, smaller, config.ocr)
+    renderer = SandboxedRenderer(smaller, parsers)
+    try:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            path = Path(file.name)
+            total = renderer.page_count(path, media_type)
+            pages = tuple(islice(renderer.pages(path, media_type), MAX_PAGES))
+    finally:
+        parsers.close()
+    return Preview(tuple(page.data for page in pages if isinstance(page, EncodedPage)), total)

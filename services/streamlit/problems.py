@@ -8,7 +8,7 @@ from dsdc.client import ServiceUnreachable
 #: The most special class first: the first that fits decides. (what happened, what to do)
 _WORDS: tuple[tuple[type[e.DsdcError], str, str], ...] = (
     (e.EmptyFile, "The file is empty.", "Check it on your computer and upload it again."),
-    (e.UnsupportedType, "This type of file is not supported.", "Send a PDF, TIFF, PNG or JPEG."),
+    (e.UnsupportedType, "This type of file is not supported.", "Send a PDF, an image or an e-mail (.eml)."),
     (e.EncryptedFile, "The file is protected with a password.", "Save it without one and upload it again."),
     (e.TooLarge, "The file is too large.", "Split it, or hand it in through the inbox folder."),
     (e.CorruptFile, "The file is damaged.", "Export or scan it again."),

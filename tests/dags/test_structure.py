@@ -16,7 +16,8 @@ from tests.dags.conftest import DAGS, ROOT, airflow_env
 GRAPHS = {
     "ingest_and_process": {
         "ingest": {"plan", "report"},
-        "plan": {"render", "text", "clean", "embed_images", "embed_texts"},
+        "plan": {"unpack", "render", "text", "clean", "embed_images", "embed_texts"},
+        "unpack": {"render", "report"},
         "render": {"text", "embed_images", "report"},
         "text": {"clean", "report"},
         "clean": {"embed_texts", "report"},
@@ -81,7 +82,7 @@ def test_it_declares_how_it_runs(dags: dict[str, Any], name: str) -> None:
 
 def test_heavy_work_waits_in_pools(dags: dict[str, Any]) -> None:
     pools = {t.task_id: t.pool for t in dags["ingest_and_process"].tasks}
-    assert pools == dict.fromkeys(("ingest", "render", "text", "clean"), "cpu") | dict.fromkeys(
+    assert pools == dict.fromkeys(("ingest", "unpack", "render", "text", "clean"), "cpu") | dict.fromkeys(
         ("embed_images", "embed_texts"), "gpu"
     ) | dict.fromkeys(("plan", "report", "announce"), "default_pool")
     assert {t.task_id: t.pool for t in dags["train_model"].tasks} == {"new_labels": "default_pool", "train": "gpu"}

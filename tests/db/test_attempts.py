@@ -85,13 +85,50 @@ def test_a_retry_waits_and_counts(queue: int) -> None:
     assert [(c.id, c.attempt) for c in second] == [(first.id, 2)]
 
 
+def test_an_end_whose_answer_was_lost_may_be_told_again(queue: int) -> None:
+    (mine,) = claim(queue, limit=1)
+    for _ in range(2):
+        with transaction() as session:
+            assert StageAttempts(session).finish([Finish(mine, "failed", "corrupt", "m")]) == {mine.id}
+    with transaction() as session:
+        assert StageAttempts(session).finish([Finish(mine, "done")]) == set(), "but not otherwise"
+        assert session.execute(text("SELECT failures FROM stage_attempts WHERE state = 'failed'")).scalar() == 1
+
+
+def test_what_may_have_killed_workers_comes_last_and_alone(queue: int) -> None:
+    for _ in range(2):
+        claims = claim(queue, limit=10, lease_s=0.2)
+        with transaction() as session:
+            assert {StageAttempts(session).release(mine, "in order") for mine in claims[3:]} == {True}
+        time.sleep(0.25)
+    assert len(claim(queue, limit=10)) == 7, "the three suspects are left out"
+    suspects = [claim(queue, limit=10) for _ in range(4)]
+    assert [len(claims) for claims in suspects] == [1, 1, 1, 0]
+
+
+def test_a_worker_that_stops_in_order_makes_nothing_suspect(queue: int) -> None:
+    for _ in range(5):
+        for mine in claim(queue, limit=10):
+            with transaction() as session:
+                assert StageAttempts(session).release(mine, "asked to stop")
+    assert [c.failures for c in claim(queue, limit=10)] == [0] * 10
+
+
 def test_what_kills_its_worker_each_time_is_given_up(queue: int) -> None:
     for _ in range(3):
-        claim(queue, limit=10, lease_s=0.01)
-        time.sleep(0.03)
+        while claim(queue, limit=10, lease_s=0.2):
+            pass
+        time.sleep(0.25)
     with transaction() as session:
-        assert len(StageAttempts(session).give_up_on_crashes("render", queue, max_attempts=3)) == 10
-        assert {a.category for a in StageAttempts(session).failures()} == {"crashed"}
+        attempts = StageAttempts(session)
+        assert attempts.crashed("render", queue, max_crashes=4) == []
+        found = attempts.crashed("render", queue, max_crashes=3)
+        assert [crashes for _, _, crashes in found] == [3] * 10
+        assert all(attempts.give_up(attempt_id, "died", max_crashes=3) for attempt_id, _, _ in found)
+        assert attempts.give_up(found[0][0], "died", max_crashes=3), "told again, after an answer was lost"
+        assert not attempts.give_up(found[0][0], "otherwise", max_crashes=3)
+        assert session.execute(text("SELECT max(crashes) FROM stage_attempts")).scalar() == 3
+        assert {a.category for a in attempts.failures()} == {"crashed"}
     assert claim(queue) == []
 
 

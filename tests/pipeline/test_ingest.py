@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import text
 
+from dsdc import failpoints
 from dsdc.db.session import transaction
 from dsdc.pipeline.ingest import ingest_inbox
 from dsdc.settings import Settings
@@ -158,11 +159,14 @@ def test_a_file_that_is_still_written_waits(inbox: Path, monkeypatch: pytest.Mon
     assert rows("SELECT byte_size FROM original_documents") == [(len(data),)]
 
 
-def test_the_same_arrival_met_again_after_a_crash_is_one_sighting(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_arrival_met_again_after_a_crash_is_one_sighting(inbox: Path) -> None:
     (inbox / "a.png").write_bytes(picture(11))
-    with monkeypatch.context() as crash:
-        crash.setattr("dsdc.pipeline.ingest._remove", lambda found: None)
-        ingest_inbox()
+    failpoints.arm("ingest.before_unlink=raise")
+    try:
+        with pytest.raises(failpoints.FailpointReached):
+            ingest_inbox()
+    finally:
+        failpoints.arm("")
     assert (inbox / "a.png").exists()
     ingest_inbox()
     assert not (inbox / "a.png").exists()

@@ -18,7 +18,7 @@ from dsdc.settings import Settings
 
 
 def report(stage: str = "render", **counts: Any) -> dict[str, Any]:
-    return dict.fromkeys(("done", "skipped", "failed", "retried", "lost"), 0) | {
+    return dict.fromkeys(("done", "partial", "skipped", "failed", "retried", "lost"), 0) | {
         "stage": stage,
         "categories": {},
         **counts,

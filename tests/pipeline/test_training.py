@@ -26,7 +26,7 @@ from dsdc.processors.registry import ProcessorSet
 from dsdc.processors.render import PageRenderer
 from dsdc.settings import Settings, settings
 from dsdc.storage import open_storage
-from tests.fake_processors import SameCleaner, SmallEmbedder, WidthReader
+from tests.fake_processors import NothingInside, SameCleaner, SmallEmbedder, WidthReader
 from tests.projects import forget_settings
 
 CLASSES = {"memo": 20, "letter": 110, "invoice": 200}
@@ -72,8 +72,10 @@ def platform(database: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     config = settings()
 
     def assemble(_: Settings, storage: object = None) -> Assembly:
-        processors = ProcessorSet(PageRenderer(config.render), WidthReader(), SameCleaner(), ShadeEmbedder())
-        return bind(processors, register(processors), open_storage(config))
+        processors = ProcessorSet(
+            NothingInside(), PageRenderer(config.render), WidthReader(), SameCleaner(), ShadeEmbedder()
+        )
+        return bind(config, processors, register(processors), open_storage(config))
 
     for module in (training, evaluation, answer):
         monkeypatch.setattr(module, "assemble", assemble)

@@ -18,13 +18,18 @@ from dsdc.pipeline.worker import run_stage
 from dsdc.processors.registry import ProcessorSet
 from dsdc.settings import Settings
 from dsdc.storage import Storage, open_storage
-from tests.fake_processors import LineRenderer, SameCleaner, SmallEmbedder, WidthReader
+from tests.fake_processors import LineRenderer, NothingInside, SameCleaner, SmallEmbedder, WidthReader
 from tests.projects import forget_settings
 
 
 def scalar(query: str):
     with transaction() as session:
         return session.execute(text(query)).scalar()
+
+
+def _rows(query: str):
+    with transaction() as session:
+        return session.execute(text(query)).all()
 
 
 def add(storage: Storage, *documents: str) -> list[str]:
@@ -47,8 +52,10 @@ def assembly(database: Settings, monkeypatch: pytest.MonkeyPatch) -> Assembly:
 
 
 def build(config: Settings, renderer: LineRenderer | None = None) -> Assembly:
-    processors = ProcessorSet(renderer or LineRenderer(), WidthReader(), SameCleaner(), SmallEmbedder())
-    return bind(processors, register(processors), open_storage(config))
+    processors = ProcessorSet(
+        NothingInside(), renderer or LineRenderer(), WidthReader(), SameCleaner(), SmallEmbedder()
+    )
+    return bind(config, processors, register(processors), open_storage(config))
 
 
 def run(assembly: Assembly) -> dict[str, dict]:
@@ -59,6 +66,7 @@ def test_all_stages_end_every_input_once(database: Settings, assembly: Assembly)
     add(open_storage(database), *(f"document {n}\nsecond page" for n in range(7)))
     first = run(assembly)
     assert {name: first[name]["done"] for name in STAGES} == {
+        "unpack": 0,
         "render": 7,
         "text": 14,
         "clean": 14,
@@ -74,16 +82,32 @@ def test_all_stages_end_every_input_once(database: Settings, assembly: Assembly)
 
 def test_a_corrupt_document_is_quarantined_and_the_rest_goes_on(database: Settings, assembly: Assembly) -> None:
     storage = open_storage(database)
-    good, bad = add(storage, "good one", "first page\ncorrupt")
+    good, bad = add(storage, "good one", "corrupt\ncorrupt")
     report = run_stage("render", assembly=assembly)
     assert (report.done, report.failed, report.categories) == (1, 1, {"corrupt": 1})
     assert scalar(f"SELECT state FROM original_documents WHERE id = '{bad}'") == "rejected"
-    assert scalar("SELECT message FROM rejected_documents") == "Page 2 is damaged."
+    assert scalar("SELECT message FROM rejected_documents") == "Page 1 is damaged."
     assert not storage.exists(f"raw/{bad[:2]}/{bad[2:4]}/{bad}")
     kept = database.path("rejected") / scalar("SELECT file_path FROM rejected_documents")
     assert hashlib.sha256(kept.read_bytes()).hexdigest() == bad
     assert run_stage("text", assembly=assembly).done == 1
     assert storage.exists(f"raw/{good[:2]}/{good[2:4]}/{good}")
+
+
+def test_the_good_pages_of_a_damaged_document_are_kept_and_it_is_marked_partial(
+    database: Settings, assembly: Assembly
+) -> None:
+    holes, cut = add(open_storage(database), "one\ncorrupt\ncorrupt\nfour\ncorrupt\nsix", "one\ntwo\ncut\nfour")
+    report = run_stage("render", assembly=assembly)
+    assert (report.done, report.partial, report.failed) == (2, 2, 0)
+    said = {row.document_id: row.message for row in _rows("SELECT * FROM stage_attempts WHERE category = 'partial'")}
+    assert said == {
+        holes: "Without page 2-3, 5: Page 2 is damaged.",
+        cut: "Without what follows page 2: The file ends here.",
+    }
+    pages = _rows(f"SELECT page FROM processed_images WHERE document_id = '{holes}' ORDER BY page")
+    assert [row.page for row in pages] == [1, 4, 6]
+    assert run_stage("text", assembly=assembly).done == 5
 
 
 def test_a_passing_fault_is_tried_again_and_then_given_up(database: Settings, assembly: Assembly) -> None:
@@ -165,8 +189,8 @@ def test_an_engine_that_breaks_over_one_input_costs_that_input_alone(database: S
                 raise RuntimeError("the engine fell over")
             return super().images([image for image in images if image.width != 13] or images)
 
-    processors = ProcessorSet(LineRenderer(), WidthReader(), SameCleaner(), Fragile())
-    assembly = bind(processors, register(processors), open_storage(database))
+    processors = ProcessorSet(NothingInside(), LineRenderer(), WidthReader(), SameCleaner(), Fragile())
+    assembly = bind(database, processors, register(processors), open_storage(database))
     run_stage("render", assembly=assembly)
     report = run_stage("embed-image", assembly=assembly)
     # Page 3 is 13 px wide and gets an unusable vector, page 4 breaks the engine each time.

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from dsdc import failpoints
 from dsdc.errors import BytesMissing, HashMismatch, StorageError
-from dsdc.storage import FolderStorage, ObjectStorage, Storage, key_of, verify
+from dsdc.storage import FolderStorage, ObjectStorage, Storage, Stored, key_of, verify
 
 
 @pytest.fixture(params=["folder", "object"])
@@ -59,6 +60,57 @@ def test_a_reader_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
             raise OSError(5, "Input/output error")
 
     storage = FolderStorage(tmp_path / "raw", tmp_path / "processed")
-    with pytest.raises(StorageError):
+    with pytest.raises(OSError, match="Input/output error"):
         storage.put("raw", Broken())  # type: ignore[arg-type]
     assert not [p for p in (tmp_path / "raw").rglob("*") if p.is_file()]
+
+
+def test_what_a_check_refuses_is_not_in_the_store(storage: Storage) -> None:
+    seen: list[Stored] = []
+
+    def refuse(stored: Stored) -> None:
+        seen.append(stored)
+        raise LookupError("changed")
+
+    with pytest.raises(LookupError):
+        storage.put("raw", io.BytesIO(b"data"), refuse)
+    assert seen == [Stored(key_of("raw", hashlib.sha256(b"data").hexdigest()), hashlib.sha256(b"data").hexdigest(), 4)]
+    assert list(storage.keys("raw")) == []
+    assert list(storage.drafts()) == []
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "cut"])
+def test_the_right_bytes_put_damaged_ones_right(damage: str, tmp_path: Path) -> None:
+    storage = FolderStorage(tmp_path / "raw", tmp_path / "processed")
+    stored = storage.put_bytes("raw", b"original")
+    path = tmp_path / "raw" / stored.key.removeprefix("raw/")
+    path.unlink() if damage == "missing" else path.write_bytes(b"changed!" if damage == "changed" else b"")
+    assert storage.put_bytes("raw", b"original") == stored
+    verify(storage, stored.key)
+
+
+def test_bytes_have_an_age(storage: Storage) -> None:
+    stored = storage.put_bytes("raw", b"data")
+    assert -1 < storage.age_s(stored.key) < 60
+    with pytest.raises(BytesMissing):
+        storage.age_s(key_of("raw", "0" * 64))
+
+
+@pytest.mark.parametrize("place", ["storage.drafted", "storage.before_rename", "storage.renamed"])
+def test_a_full_disk_is_a_fault_of_the_store_and_leaves_no_draft(place: str, storage: Storage) -> None:
+    failpoints.arm(f"{place}=nospace")
+    try:
+        with pytest.raises(StorageError, match="No space left") as caught:
+            storage.put("raw", io.BytesIO(b"data"))
+    finally:
+        failpoints.arm("")
+    assert caught.value.hint
+    assert list(storage.drafts()) == []
+    storage.put("raw", io.BytesIO(b"data"))
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_text("a file where the folder should be")
+    storage = FolderStorage(tmp_path / "raw", tmp_path / "processed")
+    with pytest.raises(StorageError, match=str(tmp_path / "raw")):
+        storage.put_bytes("raw", b"data")

@@ -17,13 +17,14 @@ State = Literal["pending", "running", "done", "skipped", "failed"]
 
 @dataclass(frozen=True)
 class Claim:
-    """One input that this worker owns until its lease ends; `fence` proves it."""
+    """One input that this worker owns until its lease ends; `fence` proves it. `failures` counts earlier errors."""
 
     id: int
     input_id: str
     document_id: str
     attempt: int
     fence: int
+    failures: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,39 +37,60 @@ class Finish:
     message: str | None = None
 
 
+#: After so many dead workers an input is claimed alone, so that it takes no others with it.
+SUSPECT = 2
+
+# A lease that ran out means a worker that was never heard of again: a crash, counted against what it had in its hands.
 _CLAIM = text("""
     UPDATE stage_attempts AS a
-    SET state = 'running', attempts = a.attempts + 1, fence = a.fence + 1, worker = :worker,
-        started = clock_timestamp(), lease_until = clock_timestamp() + :lease * interval '1 second',
+    SET state = 'running', attempts = a.attempts + 1, crashes = a.crashes + (a.state = 'running')::int,
+        fence = a.fence + 1, worker = :worker, started = clock_timestamp(),
+        lease_until = clock_timestamp() + :lease * interval '1 second',
         available = clock_timestamp() + :lease * interval '1 second'
     FROM (
         SELECT id FROM stage_attempts
         WHERE stage = :stage AND processor_id = :processor AND state IN ('pending', 'running')
           AND available <= clock_timestamp()
+          AND (crashes + (state = 'running')::int >= :suspect) = :alone
         ORDER BY available, id
         LIMIT :limit
         FOR UPDATE SKIP LOCKED
     ) AS open
     WHERE a.id = open.id
-    RETURNING a.id, a.input_id, a.document_id, a.attempts, a.fence
+    RETURNING a.id, a.input_id, a.document_id, a.attempts, a.fence, a.failures
 """)
 
-# A claim whose lease ran out as often as allowed killed its worker each time: it is not handed out again.
+_FIND_CRASHED = text("""
+    SELECT id, document_id, crashes + 1 AS crashes FROM stage_attempts
+    WHERE stage = :stage AND processor_id = :processor AND state = 'running'
+      AND available <= clock_timestamp() AND crashes + 1 >= :max_crashes
+    ORDER BY id
+""")
+
 _GIVE_UP = text("""
     UPDATE stage_attempts SET state = 'failed', lease_until = NULL, finished = clock_timestamp(),
-        category = 'crashed', message = 'The worker died ' || attempts || ' times while it had this input.'
-    WHERE stage = :stage AND processor_id = :processor AND state = 'running'
-      AND available <= clock_timestamp() AND attempts >= :max_attempts
-    RETURNING document_id
+        crashes = crashes + (state = 'running')::int, category = 'crashed', message = :message
+    WHERE id = :id AND (
+        (state = 'running' AND available <= clock_timestamp() AND crashes + 1 >= :max_crashes)
+        OR (state = 'failed' AND message = :message)  -- by this call, whose answer was lost
+    )
+    RETURNING id
 """)
 
+# A claim that is ended as asked already was ended by this very call, whose answer was lost: the fence is nobody else's.
 _FINISH = text("""
     UPDATE stage_attempts AS a
-    SET state = f.state, category = f.category, message = f.message, lease_until = NULL, finished = clock_timestamp()
+    SET state = f.state, category = f.category, message = f.message, lease_until = NULL, finished = clock_timestamp(),
+        failures = a.failures + (f.state = 'failed' AND a.state = 'running')::int
     FROM unnest(CAST(:ids AS bigint[]), CAST(:fences AS bigint[]), CAST(:states AS text[]),
                 CAST(:categories AS text[]), CAST(:messages AS text[])) AS f(id, fence, state, category, message)
-    WHERE a.id = f.id AND a.fence = f.fence AND a.state = 'running'
+    WHERE a.id = f.id AND a.fence = f.fence AND a.state IN ('running', f.state)
     RETURNING a.id
+""")
+
+_DISOWN = text("""
+    UPDATE stage_attempts SET state = 'pending', lease_until = NULL, available = clock_timestamp()
+    WHERE stage = :stage AND processor_id = :processor AND state = 'running' AND worker = :worker
 """)
 
 _RENEW = text("""
@@ -83,7 +105,7 @@ _RENEW = text("""
 _RETRY = text("""
     UPDATE stage_attempts
     SET state = 'pending', lease_until = NULL, category = :category, message = :message,
-        available = clock_timestamp() + :wait * interval '1 second'
+        available = clock_timestamp() + :wait * interval '1 second', failures = failures + :failed
     WHERE id = :id AND fence = :fence AND state = 'running'
     RETURNING id
 """)
@@ -127,20 +149,31 @@ class StageAttempts:
         return inputs.where(~known)
 
     def claim(self, stage: str, processor_id: int, *, worker: str, limit: int, lease_s: float) -> list[Claim]:
-        """Take what is due, and what somebody else let expire. Leases run by the database's clock."""
-        rows = self._session.execute(
-            _CLAIM,
-            {"stage": stage, "processor": processor_id, "worker": worker, "limit": limit, "lease": lease_s},
-        )
-        claims = [Claim(r.id, r.input_id, r.document_id, r.attempts, r.fence) for r in rows]
-        return sorted(claims, key=lambda c: c.id)
+        """Take what is due, and what somebody else let expire. Leases run by the database's clock.
 
-    def give_up_on_crashes(self, stage: str, processor_id: int, *, max_attempts: int) -> list[str]:
-        """Fail what has cost `max_attempts` workers their lives; returns the documents concerned."""
-        rows = self._session.scalars(
-            _GIVE_UP, {"stage": stage, "processor": processor_id, "max_attempts": max_attempts}
-        )
-        return list(rows)
+        What may have ended workers comes last, and alone.
+        """
+        parameters = {"stage": stage, "processor": processor_id, "worker": worker, "lease": lease_s, "suspect": SUSPECT}
+        for alone, most in ((False, limit), (True, 1)):
+            rows = self._session.execute(_CLAIM, parameters | {"alone": alone, "limit": most})
+            claims = [Claim(r.id, r.input_id, r.document_id, r.attempts, r.fence, r.failures) for r in rows]
+            if claims:
+                return sorted(claims, key=lambda c: c.id)
+        return []
+
+    def disown(self, stage: str, processor_id: int, *, worker: str) -> None:
+        """Free what a worker has claimed without knowing it: the answer to its last claim was lost."""
+        self._session.execute(_DISOWN, {"stage": stage, "processor": processor_id, "worker": worker})
+
+    def crashed(self, stage: str, processor_id: int, *, max_crashes: int) -> list[tuple[int, str, int]]:
+        """(id, document, crashes) of what has cost `max_crashes` workers their lives."""
+        parameters = {"stage": stage, "processor": processor_id, "max_crashes": max_crashes}
+        return [(r.id, r.document_id, r.crashes) for r in self._session.execute(_FIND_CRASHED, parameters)]
+
+    def give_up(self, attempt_id: int, message: str, *, max_crashes: int) -> bool:
+        """Fail one of `crashed`; False when somebody else has taken it meanwhile."""
+        parameters = {"id": attempt_id, "message": message, "max_crashes": max_crashes}
+        return self._session.scalar(_GIVE_UP, parameters) is not None
 
     def finish(self, ends: Sequence[Finish]) -> set[int]:
         """End claims; returns the ids that were still owned. The others were taken over, their results are refused."""
@@ -166,9 +199,17 @@ class StageAttempts:
         return set(self._session.scalars(_RENEW, parameters))
 
     def retry(self, claim: Claim, *, wait_s: float, category: str, message: str) -> bool:
-        """Give a claim back for a later attempt; False when it is no longer ours."""
-        parameters = {"id": claim.id, "fence": claim.fence, "wait": wait_s, "category": category, "message": message}
-        return self._session.scalar(_RETRY, parameters) is not None
+        """Give a claim that failed back for a later attempt; False when it is no longer ours."""
+        return self._give_back(claim, wait_s, category, message, failed=1)
+
+    def release(self, claim: Claim, message: str) -> bool:
+        """Give a claim back that nothing speaks against; False when it is no longer ours."""
+        return self._give_back(claim, 0, "interrupted", message, failed=0)
+
+    def _give_back(self, claim: Claim, wait_s: float, category: str, message: str, *, failed: int) -> bool:
+        parameters = {"id": claim.id, "fence": claim.fence, "wait": wait_s, "failed": failed}
+        done = self._session.scalar(_RETRY, parameters | {"category": category, "message": message})
+        return done is not None
 
     def record_done(self, stage: str, processor_id: int, inputs: Sequence[tuple[str, str]], *, worker: str) -> None:
         """Note work that was done outside the queue (by the prediction service), so that no worker does it again."""
@@ -196,7 +237,7 @@ class StageAttempts:
         self._session.execute(
             update(StageAttempt)
             .where(StageAttempt.document_id.in_(document_ids), StageAttempt.state == "failed")
-            .values(state="pending", attempts=0, available=func.clock_timestamp(), finished=None)
+            .values(state="pending", attempts=0, failures=0, crashes=0, available=func.clock_timestamp(), finished=None)
         )
 
     def counts(self, stage: str, processor_id: int) -> dict[str, int]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -26,7 +26,7 @@ class NewDocument:
 
 @dataclass(frozen=True)
 class Arrival:
-    """One sighting of a document; see `Sighting.arrival_key` for `arrival_key`."""
+    """One sighting of a document; see `Sighting.arrival_key` for `arrival_key`. `parent_id`: the e-mail it came in."""
 
     document_id: str
     source: str
@@ -34,6 +34,7 @@ class Arrival:
     folder: str = ""
     author: str | None = None
     arrival_key: str | None = None
+    parent_id: str | None = None
 
 
 class Documents:
@@ -44,24 +45,50 @@ class Documents:
         """Insert those that are new; returns their ids. The others are known already, by content.
 
         Rows go in by ascending id, so that two transactions that bring the same documents wait instead of deadlocking.
+        Until the transaction ends, nobody removes the documents' bytes; see `hold`.
         """
         if not documents:
             return set()
+        self.hold([d.id for d in documents])
         unique = {d.id: d for d in sorted(documents, key=lambda d: d.id)}
         rows = insert(OriginalDocument).values([asdict(d) for d in unique.values()])
         return set(
             self._session.scalars(rows.on_conflict_do_nothing(index_elements=["id"]).returning(OriginalDocument.id))
         )
 
-    def sight(self, arrivals: Sequence[Arrival]) -> int:
-        """Record arrivals; one that is recorded already does not count again. Returns how many were new."""
+    def hold(self, ids: Collection[str]) -> None:
+        """Until the transaction ends, nobody else decides whether the bytes of these documents stay or go.
+
+        Whoever removes bytes holds their document first and then looks at its state; whoever records an arrival holds
+        it too, and then looks whether the bytes are still there. `ids` are SHA-256, with a row or without.
+        """
+        self._session.execute(
+            text("""
+                SELECT pg_advisory_xact_lock(hashtext('dsdc.bytes'), one)
+                FROM (SELECT DISTINCT hashtext(id) AS one FROM unnest(CAST(:ids AS text[])) AS id ORDER BY one) AS held
+            """),
+            {"ids": list(ids)},
+        )
+
+    def sight(self, arrivals: Sequence[Arrival]) -> set[str]:
+        """Record arrivals; one that is recorded already does not count again. Returns the keys of those that were new.
+
+        An arrival without a key is always new.
+        """
         if not arrivals:
-            return 0
+            return set()
         rows = insert(Sighting).values([asdict(a) for a in arrivals])
         added = self._session.scalars(
-            rows.on_conflict_do_nothing(index_elements=["arrival_key"]).returning(Sighting.id)
+            rows.on_conflict_do_nothing(index_elements=["arrival_key"]).returning(Sighting.arrival_key)
         )
-        return len(list(added))
+        return {key for key in added if key is not None}
+
+    @staticmethod
+    def emails() -> Select[str, str]:
+        """Inputs of the unpack stage: every stored e-mail."""
+        return select(OriginalDocument.id, OriginalDocument.id).where(
+            OriginalDocument.state == "stored", OriginalDocument.media_type == "message/rfc822"
+        )
 
     def get(self, document_id: str) -> OriginalDocument | None:
         return self._session.get(OriginalDocument, document_id)
@@ -94,12 +121,7 @@ class Documents:
         ).all()
         for document_id in sorted(rejected):
             self.set_state(document_id, "stored", paths[document_id])
-        if rejected:
-            self._session.execute(
-                update(RejectedDocument)
-                .where(RejectedDocument.document_id.in_(rejected), RejectedDocument.released.is_(None))
-                .values(released=func.clock_timestamp())
-            )
+        RejectedDocuments(self._session).release(rejected)
         return sorted(rejected)
 
     def last_seen_as(self, folder: str, name: str) -> str | None:
@@ -115,11 +137,6 @@ class Documents:
         return self._session.scalars(
             select(Sighting).where(Sighting.document_id == document_id).order_by(Sighting.id)
         ).all()
-
-    def keys_by_state(self) -> dict[str, str]:
-        """Key of every document's bytes -> its state."""
-        rows = self._session.execute(select(OriginalDocument.file_path, OriginalDocument.state))
-        return {row.file_path: row.state for row in rows}
 
     def count(self) -> int:
         return self._session.scalar(select(func.count()).select_from(OriginalDocument)) or 0
@@ -145,8 +162,11 @@ class RejectedDocuments:
         self._session = session
 
     def add(self, rejection: Rejection) -> None:
-        """Record a rejection; the same bytes under the same name are one row, which says why the last time."""
-        row = insert(RejectedDocument).values(**asdict(rejection))
+        """Record a rejection; the same bytes under the same name are one row, which says why the last time.
+
+        `rejection.attempts` counts all attempts so far, so that saying it twice counts once.
+        """
+        row = insert(RejectedDocument).values({f.name: getattr(rejection, f.name) for f in fields(Rejection)})
         self._session.execute(
             row.on_conflict_do_update(
                 index_elements=["file_path"],
@@ -154,11 +174,42 @@ class RejectedDocuments:
                     "stage": row.excluded.stage,
                     "category": row.excluded.category,
                     "message": row.excluded.message,
-                    "attempts": RejectedDocument.attempts + row.excluded.attempts,
+                    "attempts": func.greatest(RejectedDocument.attempts, row.excluded.attempts),
                     "document_id": func.coalesce(row.excluded.document_id, RejectedDocument.document_id),
+                    "rejected": func.clock_timestamp(),
                     "released": None,
                 },
             )
+        )
+
+    def get(self, rejected_id: int) -> RejectedDocument | None:
+        return self._session.get(RejectedDocument, rejected_id)
+
+    def by_file(self, file_path: str) -> RejectedDocument | None:
+        """What is known of a file in quarantine, also after its release."""
+        return self._session.scalar(select(RejectedDocument).where(RejectedDocument.file_path == file_path))
+
+    def release(self, sha256s: Collection[str]) -> None:
+        """These bytes are in the store now, under whatever names they were set aside."""
+        if sha256s:
+            self._session.execute(
+                update(RejectedDocument)
+                .where(RejectedDocument.sha256.in_(sha256s), RejectedDocument.released.is_(None))
+                .values(released=func.clock_timestamp())
+            )
+
+    def released_files(self, sha256s: Collection[str]) -> list[str]:
+        """Names in quarantine of files with these bytes that have no business there any more."""
+        query = select(RejectedDocument.file_path)
+        rows = query.where(RejectedDocument.sha256.in_(sha256s), RejectedDocument.released.is_not(None))
+        return list(self._session.scalars(rows.order_by(RejectedDocument.id)))
+
+    def refused_again(self, rejected_id: int, *, stage: str, category: str, message: str, attempts: int) -> None:
+        """A file that was to be released is refused once more; it stays. `attempts` counts this one too."""
+        self._session.execute(
+            update(RejectedDocument)
+            .where(RejectedDocument.id == rejected_id)
+            .values(stage=stage, category=category, message=message, attempts=attempts, rejected=func.clock_timestamp())
         )
 
     def all(self, *, released: bool = False) -> Sequence[RejectedDocument]:

@@ -66,6 +66,17 @@ class ProcessedImages:
         """Keys of all page images."""
         return set(self._session.scalars(select(ProcessedImage.image_file).distinct()))
 
+    def count(self, document_id: str, processor_id: int) -> int:
+        """How many of the document's pages this renderer recorded."""
+        return (
+            self._session.scalar(
+                select(func.count()).where(
+                    ProcessedImage.document_id == document_id, ProcessedImage.processor_id == processor_id
+                )
+            )
+            or 0
+        )
+
     def last_page(self, document_id: str, processor_id: int) -> int:
         """The highest page recorded; 0 for none. Rendering resumes after it."""
         return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dsdc.db.tables.base import Base, BigId, Now, Sha256, When
@@ -38,6 +38,7 @@ class Sighting(Base):
     __table_args__ = (
         CheckConstraint("source IN ('inbox', 'import', 'api', 'cli', 'attachment')", name="source_known"),
         Index("ix_sightings_document_id", "document_id"),
+        Index("ix_sightings_parent_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
     )
 
     id: Mapped[BigId]
@@ -49,6 +50,7 @@ class Sighting(Base):
     # Path, inode and change time of an arriving file: the same arrival met twice, after a crash between COMMIT and
     # the removal of the file or by two ingesters at once, is one sighting.
     arrival_key: Mapped[Sha256 | None] = mapped_column(unique=True)
+    parent_id: Mapped[Sha256 | None] = mapped_column(ForeignKey("original_documents.id"))  # the e-mail it came in
     seen: Mapped[Now]
 
 

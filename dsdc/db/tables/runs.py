@@ -26,7 +26,9 @@ class ProcessorVersion(Base):
 class StageAttempt(Base):
     """One input of one stage for one processor version: its claim, its attempts and its outcome.
 
-    `fence` rises with each claim; a result is taken only from the claim that holds the current one.
+    `fence` rises with each claim; a result is taken only from the claim that holds the current one. `attempts` counts
+    claims, `failures` those that ended in an error, `crashes` those whose worker was never heard of again. `category`
+    of a done input is `partial` where some pages of a document could not be had.
     """
 
     __tablename__ = "stage_attempts"
@@ -53,6 +55,8 @@ class StageAttempt(Base):
     document_id: Mapped[Sha256] = mapped_column(ForeignKey("original_documents.id"))
     state: Mapped[str] = mapped_column(Text, server_default="pending")
     attempts: Mapped[int] = mapped_column(server_default="0")
+    failures: Mapped[int] = mapped_column(server_default="0")
+    crashes: Mapped[int] = mapped_column(server_default="0")
     fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
     worker: Mapped[str | None] = mapped_column(Text)
     available: Mapped[Now]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Select
@@ -36,7 +36,7 @@ class CleanStage(Stage[TextInput, CleanedText]):
         texts = RawTexts(session).many([int(i) for i in input_ids])
         return [TextInput(int(i), texts[int(i)].raw_text) for i in input_ids]
 
-    def compute(self, inputs: Sequence[TextInput]) -> Iterator[Produced[CleanedText]]:
+    def compute(self, inputs: Sequence[TextInput]) -> Generator[Produced[CleanedText], None, None]:
         for index, text in enumerate(inputs):
             yield Produced(index, (self._cleaner.clean(text.text),))
 

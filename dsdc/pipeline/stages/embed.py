@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +68,7 @@ class EmbedImageStage(Stage[ImageInput, Vectors]):
         images = ProcessedImages(session).many([int(i) for i in input_ids])
         return [ImageInput(int(i), images[int(i)].image_file) for i in input_ids]
 
-    def compute(self, inputs: Sequence[ImageInput]) -> Iterator[Produced[Vectors]]:
+    def compute(self, inputs: Sequence[ImageInput]) -> Generator[Produced[Vectors], None, None]:
         # Opened, not decoded: the embedder decodes and shrinks in its own threads, ahead of the model.
         images: dict[int, Image.Image] = {}
         for index, page in enumerate(inputs):
@@ -102,7 +102,7 @@ class EmbedTextStage(Stage[CleanInput, Vectors]):
         texts = ProcessedTexts(session).many([int(i) for i in input_ids])
         return [CleanInput(int(i), texts[int(i)].processed_text) for i in input_ids]
 
-    def compute(self, inputs: Sequence[CleanInput]) -> Iterator[Produced[Vectors]]:
+    def compute(self, inputs: Sequence[CleanInput]) -> Generator[Produced[Vectors], None, None]:
         worded = [index for index, page in enumerate(inputs) if page.text.strip()]
         for index in sorted(set(range(len(inputs))) - set(worded)):
             yield Produced(index, skipped=True)  # a blank page has no text to embed; that is no failure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ class TextStage(Stage[PageInput, PageText]):
         document = documents[image.document_id]
         return PageInput(image.id, document.id, document.file_path, document.media_type, image.page, image.image_file)
 
-    def compute(self, inputs: Sequence[PageInput]) -> Iterator[Produced[PageText]]:
+    def compute(self, inputs: Sequence[PageInput]) -> Generator[Produced[PageText], None, None]:
         with ExitStack() as files:
             opened: dict[str, Path] = {}
             sources: dict[int, PageSource] = {}

@@ -45,11 +45,11 @@ class Engine(Protocol):
     def params(self) -> dict[str, Any]:
         """Engine, its version and the hashes of its language data."""
 
-    def recognise(self, image: Image.Image, dpi: int, scale: float) -> Recognised:
-        """Words and text of `image` (mode L); boxes divided by `scale`.
+    def recognise(self, image: Image.Image, dpi: int, scale: float, timeout_s: float | None = None) -> Recognised:
+        """Words and text of `image` (mode L); boxes divided by `scale`; `timeout_s` is `ocr.timeout_s` unless given.
 
         Raises:
-            DocumentError: not read within `ocr.timeout_s`, or refused by the engine.
+            DocumentError: not read within `timeout_s`, or refused by the engine.
         """
 
 
@@ -90,13 +90,13 @@ class TesserocrEngine:
             "tessdata": language_hashes(self._tessdata, self._config.languages),
         }
 
-    def recognise(self, image: Image.Image, dpi: int, scale: float) -> Recognised:
+    def recognise(self, image: Image.Image, dpi: int, scale: float, timeout_s: float | None = None) -> Recognised:
         api = self._borrow()
         width, height = image.size
         api.SetImageBytes(image.tobytes(), width, height, 1, width)
         api.SetSourceResolution(dpi)
         # An API that was interrupted is not given back: the next page gets a fresh one.
-        if not api.Recognize(self._config.timeout_s * 1000):
+        if not api.Recognize(max(int((timeout_s or self._config.timeout_s) * 1000), 1)):
             raise _too_slow(self._config)
         found = parse(api.GetTSVText(0), scale)
         api.Clear()
@@ -155,7 +155,7 @@ class PytesseractEngine:
             "tessdata": language_hashes(self._tessdata, self._config.languages),
         }
 
-    def recognise(self, image: Image.Image, dpi: int, scale: float) -> Recognised:
+    def recognise(self, image: Image.Image, dpi: int, scale: float, timeout_s: float | None = None) -> Recognised:
         module = _load_pytesseract()
         flags = f"--tessdata-dir {self._tessdata} --psm {self._config.page_segmentation} --dpi {dpi}"
         try:
@@ -163,7 +163,7 @@ class PytesseractEngine:
                 image,
                 lang=self._config.languages,
                 config=flags,
-                timeout=self._config.timeout_s,
+                timeout=timeout_s or self._config.timeout_s,
                 output_type=module.Output.BYTES,
             )
         except module.TesseractNotFoundError as error:

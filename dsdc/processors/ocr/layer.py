@@ -1,4 +1,4 @@
-"""The text that a PDF carries itself, and whether it deserves to be believed."""
+"""The text that a PDF carries itself, or an e-mail laid out as one, and whether it deserves to be believed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import numpy as np
 import pypdfium2
 from PIL import Image
 
-from dsdc.errors import EncryptedFile
+from dsdc.errors import DocumentError
+from dsdc.processors import media_type as types
 from dsdc.processors.contract import Word
+from dsdc.processors.mail.body import body_as_pdf
 from dsdc.processors.ocr.tsv import sound
 from dsdc.processors.render.pdf import PDFIUM, opened
 from dsdc.settings import Ocr
@@ -108,13 +110,19 @@ class Layers:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self._open.close()
 
-    def read(self, path: Path, page: int, size: tuple[int, int]) -> Layer | None:
+    def read(self, path: Path, page: int, size: tuple[int, int], media_type: str = types.PDF) -> Layer | None:
         """The layer of `page` (from 1), boxes in an image of `size` pixels; None where PDFium cannot read the page.
+
+        Args:
+            path: a PDF, or an e-mail, whose layer is that of its laid-out body.
+            page: counts from 1.
+            size: width and height of the page's image.
+            media_type: which of the two the document is.
 
         Raises:
             FileNotFoundError: the document is gone.
         """
-        document = self._opened(path)
+        document = self._opened(path, media_type)
         if document is None:
             return None
         with PDFIUM:
@@ -123,13 +131,14 @@ class Layers:
             except pypdfium2.PdfiumError:
                 return None
 
-    def _opened(self, path: Path) -> pypdfium2.PdfDocument | None:
+    def _opened(self, path: Path, media_type: str) -> pypdfium2.PdfDocument | None:
         if path != self._path:
             self._open.close()
             self._path = self._document = None
             try:
-                self._document = self._open.enter_context(opened(path))
-            except EncryptedFile:
+                pdf = self._open.enter_context(body_as_pdf(path)) if media_type == types.EMAIL else path
+                self._document = self._open.enter_context(opened(pdf))
+            except DocumentError:
                 self._document = None
             self._path = path
         return self._document
@@ -145,7 +154,7 @@ def _read(document: pypdfium2.PdfDocument, index: int, size: tuple[int, int]) ->
             words = _words(page, text_page, raw, size)
         finally:
             text_page.close()
-        text, stripped = sound(raw.replace(_LINE_HYPHEN, "-\n").replace("\r\n", "\n").replace("\r", "\n"))
+        text, stripped = sound(_joined(raw).replace(_LINE_HYPHEN, "-\n").replace("\r\n", "\n").replace("\r", "\n"))
         return Layer(text=text, words=words, stripped=stripped, scan=_is_scan(page))
     finally:
         page.close()
@@ -161,9 +170,14 @@ def _with_filled_fields(document: pypdfium2.PdfDocument, page: pypdfium2.PdfPage
 
 
 def _codes(text_page: pypdfium2.PdfTextPage) -> list[int]:
-    """Code point of each character, so that a position in the text is the number of its box."""
+    """UTF-16 code unit of each character, so that a position in the text is the number of its box."""
     get = pypdfium2.raw.FPDFText_GetUnicode
     return [get(text_page, i) for i in range(text_page.count_chars())]
+
+
+def _joined(raw: str) -> str:
+    """PDFium counts in UTF-16: an emoji comes as two halves."""
+    return raw.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _words(
@@ -172,7 +186,7 @@ def _words(
     """Each run of visible characters with the box from its first to its last one."""
     found = []
     for match in re.finditer(r"[^\s\x02]+", raw):
-        text, _ = sound(match.group())
+        text, _ = sound(_joined(match.group()))
         if text:
             corners = [
                 *_corners(page, text_page.get_charbox(match.start(), loose=True), size),

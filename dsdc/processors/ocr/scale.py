@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from PIL import Image
 
+from dsdc.processors.ocr.skew import straightened
+
 #: Pages below this are enlarged; 150 dpi faxes and receipts lie above it.
 ENLARGE_BELOW_DPI = 140
 ENLARGEMENT = 2
@@ -36,11 +38,19 @@ def resolution(size: tuple[int, int], dpi: int | None) -> int:
     return max(1, round(longest / _PAGE_INCHES))
 
 
-def prepare(image: Image.Image, dpi: int | None) -> tuple[Image.Image, int, int]:
-    """The greyscale image to read, its resolution, and how many times the page image it is (1 or 2)."""
+def prepare(image: Image.Image, dpi: int | None, degrees: float = 0.0) -> tuple[Image.Image, int, int]:
+    """The greyscale image to read, its resolution, and how many times the page image it is (1 or 2).
+
+    Args:
+        image: the page, in any mode.
+        dpi: what the page image says.
+        degrees: by which to turn it clockwise.
+    """
     grey = image.convert("L")
     real = resolution(image.size, dpi)
     times = ENLARGEMENT if real < ENLARGE_BELOW_DPI else 1
-    if times > 1:
+    if degrees:
+        grey = straightened(grey, degrees, times)
+    elif times > 1:
         grey = grey.resize((grey.width * times, grey.height * times), Image.Resampling.BICUBIC)
     return grey, min(max(real * times, _TESSERACT_DPI[0]), _TESSERACT_DPI[1]), times

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from dsdc.errors import CorruptFile, TooLarge
 
 #: What Pillow's readers raise on hostile or damaged bytes. MemoryError is not among them: that is the machine's.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -41,7 +41,7 @@ def damage(what: str) -> Iterator[None]:
         raise CorruptFile(
             f"{what} is damaged, or of a variant that nothing here reads.", hint="Save it as PNG or PDF and send that."
         ) from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise CorruptFile(f"{what} is damaged ({error}).", hint=_HINT) from error

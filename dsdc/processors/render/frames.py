@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from PIL import Image, ImageOps, TiffImagePlugin
 
-from dsdc.errors import TooLarge
+from dsdc.errors import CorruptFile, TooLarge
 from dsdc.processors import media_type as types
-from dsdc.processors.contract import RenderedPage
-from dsdc.processors.render.damage import damage
+from dsdc.processors.contract import DamagedPage
+from dsdc.processors.render.damage import DAMAGE, damage
+from dsdc.processors.render.page import Patience, RenderedPage
 from dsdc.processors.render.pixels import check_size, fit, square_pixels, square_size, to_page_mode
 from dsdc.settings import Render
 
@@ -42,17 +44,27 @@ def frame_count(source: Path, media_type: str, limits: Render) -> int:
         return len(_pages(image, limits))
 
 
-def frames(source: Path, media_type: str, limits: Render, first: int) -> Iterator[RenderedPage]:
-    """The pages from `first` on, decoded one at a time.
+def frames(source: Path, media_type: str, limits: Render, first: int) -> Iterator[RenderedPage | DamagedPage]:
+    """The pages from `first` on, decoded one at a time; one that is damaged, or over `render.max_pixels`, says so.
 
     Raises:
-        CorruptFile: a page that is damaged or cut short; the pages before it have been given.
-        TooLarge: a page over `render.max_pixels`, or too many pages.
+        CorruptFile: no header can be read.
+        TooLarge: too many pages.
     """
+    patience = Patience()
     with _opened(source, media_type) as image:
-        for page, frame in enumerate(_pages(image, limits), start=1):
-            if page >= first:
+        pages = _pages(image, limits)
+        for page, frame in enumerate(pages, start=1):
+            if page < first:
+                continue
+            if patience.lost:
+                yield from patience.not_tried(page, len(pages))
+                return
+            try:
                 yield _page(image, frame, page, limits)
+                patience.good()
+            except (CorruptFile, TooLarge) as error:
+                yield patience.damaged(page, error)
 
 
 @contextmanager
@@ -69,14 +81,29 @@ def _pages(image: Image.Image, limits: Render) -> list[int]:
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return [0]
     with damage("The file"):
-        count = image.n_frames
-        if count > limits.max_pages:
+        flags = list(_chain(image, limits))
+    pages = [frame for frame, subfile in enumerate(flags) if not subfile & _REDUCED_OR_MASK]
+    return pages or list(range(len(flags)))
+
+
+def _chain(image: TiffImagePlugin.TiffImageFile, limits: Render) -> Iterator[int]:
+    """NewSubfileType of each frame of the chain; a link that leads nowhere counts as one frame, which is damaged."""
+    for frame in count():
+        try:
+            flags = _subfile(image, frame)
+        except EOFError:
+            return
+        except DAMAGE:
+            if frame == 0:
+                raise
+            yield 0
+            return
+        if frame == limits.max_pages:
             raise TooLarge(
-                f"The document has {count} pages, more than render.max_pages ({limits.max_pages}).",
+                f"The document has more than {frame} pages (render.max_pages).",
                 hint="Split it, or raise render.max_pages in config.local.yaml.",
             )
-        pages = [frame for frame in range(count) if not _subfile(image, frame) & _REDUCED_OR_MASK]
-    return pages or list(range(count))
+        yield flags
 
 
 def _subfile(image: TiffImagePlugin.TiffImageFile, frame: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,9 @@ from PIL import Image
 
 from dsdc.errors import CorruptFile, EncryptedFile, TooLarge
 from dsdc.log import get_logger
-from dsdc.processors.contract import RenderedPage
+from dsdc.processors.contract import DamagedPage
+from dsdc.processors.render.mend import mended
+from dsdc.processors.render.page import Patience, RenderedPage
 from dsdc.settings import Render
 
 log = get_logger(__name__)
@@ -34,6 +37,12 @@ _POINTS_PER_INCH = 72
 _POPPLER_TIMEOUT_S = 120
 _POPPLER_ERRORS = (PDFInfoNotInstalledError, PDFPageCountError, PDFSyntaxError, PDFPopplerTimeoutError)
 _HINT = "Check that it opens where it came from, print it to a new PDF and send that."
+#: How Poppler's messages begin where it is not its own fault.
+_COMPLAINTS = ("Syntax Error", "Internal Error", "Bogus memory")
+#: Poppler leaves out what is no page in the page tree, and the pages that follow move up.
+_PAGES_MOVED = "Kid object"
+_OPINION_DPI = 10
+_OPINION_TIMEOUT_S = 20
 
 #: A page is looked for colour at a quarter of its size, where any coloured mark still leaves a trace of itself.
 #: 9 ms a text page with the grey rendering that follows, against 22 ms for colour at full size and a comparison.
@@ -68,6 +77,15 @@ def _open(source: Path) -> pypdfium2.PdfDocument | None:
         if error.err_code in (pypdfium2.raw.FPDF_ERR_PASSWORD, pypdfium2.raw.FPDF_ERR_SECURITY):
             raise EncryptedFile(hint="Remove the password (print it to a new PDF) and send that.") from error
         log.warning("render.pdfium_cannot_open", error=str(error))
+        return _open_mended(source)
+
+
+def _open_mended(source: Path) -> pypdfium2.PdfDocument | None:
+    """What is left of a document that was cut short."""
+    data = mended(source.read_bytes())
+    try:
+        return pypdfium2.PdfDocument(data) if data is not None else None
+    except pypdfium2.PdfiumError:
         return None
 
 
@@ -93,12 +111,26 @@ def pdf_page_count(source: Path, limits: Render) -> int:
         return _count(document, source, limits)
 
 
-def pdf_pages(source: Path, limits: Render, first: int) -> Iterator[RenderedPage]:
-    """The pages from `first` on, rendered one at a time; errors as for `pdf_page_count`, and for each page."""
+def pdf_pages(source: Path, limits: Render, first: int) -> Iterator[RenderedPage | DamagedPage]:
+    """The pages from `first` on, rendered one at a time; one that neither engine can draw says so.
+
+    Raises as `pdf_page_count`.
+    """
+    patience = Patience()
     with opened(source) as document:
-        for page in range(first, _count(document, source, limits) + 1):
-            rendered = _by_pdfium(document, page, limits) if document is not None else None
-            yield rendered or _by_poppler(source, page, limits)
+        last = _count(document, source, limits)
+        for page in range(first, last + 1):
+            if patience.lost:
+                yield from patience.not_tried(page, last)
+                return
+            try:
+                drawn = _by_pdfium(document, page, limits) if document is not None else None
+                if drawn is not None:
+                    _require_sound(drawn, source)
+                yield drawn or _by_poppler(source, page, limits)
+                patience.good()
+            except CorruptFile as error:
+                yield patience.damaged(page, error)
 
 
 def _count(document: pypdfium2.PdfDocument | None, source: Path, limits: Render) -> int:
@@ -142,6 +174,31 @@ def _by_pdfium(document: pypdfium2.PdfDocument, page: int, limits: Render) -> Re
             loaded.close()
 
 
+def _require_sound(drawn: RenderedPage, source: Path) -> None:
+    """PDFium draws a page whose content it cannot read as an empty one, without a word; Poppler says what is wrong.
+
+    Raises:
+        CorruptFile: nothing is on the page, and that is not how it was meant.
+    """
+    pixels = np.asarray(drawn.image)
+    if bool((pixels == pixels[0, 0]).all()) and (complaints := _poppler_complaints(source, drawn.page)):
+        log.warning("render.page_lost", page=drawn.page, error=complaints[0])
+        raise CorruptFile(f"Page {drawn.page} of the PDF is damaged: nothing on it can be read.", hint=_HINT)
+
+
+def _poppler_complaints(source: Path, page: int) -> list[str]:
+    """What Poppler has to say against a page; nothing where it is not installed or does not come to an end."""
+    command = ["pdftoppm", "-f", str(page), "-l", str(page), "-r", str(_OPINION_DPI), "-gray", str(source)]
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=_OPINION_TIMEOUT_S, check=False
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return []
+    lines = done.stderr.decode("utf-8", "replace").splitlines()
+    return [line for line in lines if line.startswith(_COMPLAINTS)]
+
+
 def _draw(page: pypdfium2.PdfPage, scale: float, limits: Render) -> Image.Image:
     probe = page.render(scale=scale / _PROBE, rev_byteorder=True).to_numpy()
     bitmap = page.render(scale=scale, rev_byteorder=True, grayscale=not has_colour(probe))
@@ -163,9 +220,11 @@ def _by_poppler(source: Path, page: int, limits: Render) -> RenderedPage:
     """One page that PDFium gave up.
 
     Raises:
-        CorruptFile: Poppler cannot either, or draws nothing: it gives a blank page for one that is not there.
+        CorruptFile: Poppler cannot either, or draws nothing or another page: it does so for one that is not there.
     """
     info = _poppler_info(source, page)
+    if any(_PAGES_MOVED in complaint for complaint in _poppler_complaints(source, page)):
+        raise CorruptFile(f"Page {page} of the PDF is missing.", hint=_HINT)
     size = next((str(value) for key, value in info.items() if key.startswith("Page") and key.endswith("size")), "")
     try:
         width, _, height = size.split()[:3]

@@ -64,7 +64,7 @@ def page_of(tmp_path: Path) -> Callable[..., PageSource]:
     """Render the first page of a PDF and store its image, as the pipeline does."""
 
     def make(source: Path, dpi: int = 200) -> PageSource:
-        page = next(PageRenderer(Render(dpi=dpi)).pages(source, "application/pdf"))
+        page = next(PageRenderer(Render(dpi=dpi)).draw(source, "application/pdf"))
         image = tmp_path / f"{source.stem}-{dpi}.png"
         image.write_bytes(encode(page.image, page.dpi))
         return PageSource(source, "application/pdf", 1, image)

@@ -56,7 +56,7 @@ def test_forms_are_read_with_few_errors_because_they_are_enlarged(
 
     def error_rate(dpi: int | None) -> float:
         sources = [stored(name, image, dpi) for name, image in zip(names, images, strict=True)]
-        found = list(TesseractReader(Ocr(workers=2)).read(sources))
+        found = list(TesseractReader(Ocr()).read(sources))
         assert all(isinstance(page, PageText) for page in found)
         return sum(_errors(t, p.words, edit_distance) for t, p in zip(truths, found, strict=True)) / characters
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,26 +17,25 @@ HEADING = "level\tpage_num\tblock_num\tpar_num\tline_num\tword_num\tleft\ttop\tw
 
 
 class CountingEngine:
-    """Reads the width of the image as its text; the wider, the sooner."""
+    """Reads the width of the image as its text."""
 
     name = "counting"
     params: dict[str, Any] = {"engine": "counting"}  # noqa: RUF012
 
     def __init__(self) -> None:
-        self.calls = self.at_once = self.most_at_once = 0
-        self._lock = threading.Lock()
+        self.calls = 0
 
     def recognise(self, image: Image.Image, dpi: int, scale: float) -> Recognised:
-        with self._lock:
-            self.calls += 1
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
-        time.sleep(0.05 if image.width % 2 else 0.01)
-        with self._lock:
-            self.at_once -= 1
+        self.calls += 1
         if image.width == 1013:
             raise DocumentError("unlucky")
         return Recognised((), str(image.width))
+
+    def orientation(self, image: Image.Image) -> tuple[int, float] | None:
+        return None
+
+
+PLAIN = Ocr(orientation=False, deskew=False)
 
 
 @pytest.fixture
@@ -47,23 +44,18 @@ def pages(stored: Callable[..., PageSource]) -> list[PageSource]:
 
 
 def test_results_come_in_order_and_an_error_stands_in_its_place(pages: list[PageSource]) -> None:
-    engine = CountingEngine()
-    found = list(TesseractReader(Ocr(workers=4), engine).read(pages))
+    found = list(TesseractReader(PLAIN, CountingEngine()).read(pages))
     assert [page.text if isinstance(page, PageText) else str(page) for page in found] == [
         "unlucky" if width == 1013 else str(width) for width in range(1000, 1030)
     ]
-    assert 2 <= engine.most_at_once <= 4
 
 
-def test_pages_are_read_a_few_ahead_and_no_further(pages: list[PageSource]) -> None:
+def test_a_page_is_read_when_it_is_asked_for(pages: list[PageSource]) -> None:
     engine = CountingEngine()
-    results = TesseractReader(Ocr(workers=2), engine).read(pages)
+    results = TesseractReader(PLAIN, engine).read(pages)
     assert engine.calls == 0
     next(results)
-    time.sleep(0.4)
-    assert engine.calls <= 5
-    results.close()  # type: ignore[attr-defined]
-    assert engine.calls <= 7
+    assert engine.calls == 1
 
 
 def test_tsv_becomes_lines_paragraphs_and_words_in_page_pixels() -> None:
@@ -101,7 +93,7 @@ def test_what_was_stripped_is_noted(stored: Callable[..., PageSource]) -> None:
         def recognise(self, image: Image.Image, dpi: int, scale: float) -> Recognised:
             return parse("5\t1\t1\t1\t1\t1\t0\t0\t9\t9\t90\tn\x00ul")
 
-    (page,) = TesseractReader(Ocr(workers=1), Nul()).read([stored("p", Image.new("L", (1700, 2200)), 200)])
+    (page,) = TesseractReader(PLAIN, Nul()).read([stored("p", Image.new("L", (1700, 2200)), 200)])
     assert isinstance(page, PageText)
     assert (page.text, page.notes["stripped"]) == ("nul", 1)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from reportlab.pdfgen import canvas
 
+from dsdc.processors.contract import DamagedPage
 from dsdc.processors.render import PageRenderer
+from dsdc.processors.render.page import RenderedPage
 from dsdc.settings import Render
 
 Save = Callable[[str, bytes], Path]
@@ -27,9 +29,19 @@ def save(tmp_path: Path) -> Save:
     return write
 
 
+class StrictRenderer(PageRenderer):
+    """Raises over a damaged page instead of going on: most tests are about one page."""
+
+    def draw(self, source: Path, media_type: str, *, first: int = 1) -> Iterator[RenderedPage]:
+        for page in super().draw(source, media_type, first=first):
+            if isinstance(page, DamagedPage):
+                raise page.error
+            yield page
+
+
 @pytest.fixture
 def renderer() -> PageRenderer:
-    return PageRenderer(Render())
+    return StrictRenderer(Render())
 
 
 @pytest.fixture

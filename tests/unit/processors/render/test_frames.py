@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from dsdc.errors import CorruptFile, TooLarge, UnsupportedType
+from dsdc.processors.contract import DamagedPage
 from dsdc.processors.render import PageRenderer
 from dsdc.settings import Render
 
@@ -43,10 +44,10 @@ def _fax(pages: int) -> bytes:
 def test_every_frame_of_a_tiff_is_a_page_and_reading_resumes_at_any(save: Save, renderer: PageRenderer) -> None:
     source = save("fax.tif", _fax(7))
     assert renderer.page_count(source, "image/tiff") == 7
-    pages = list(renderer.pages(source, "image/tiff"))
+    pages = list(renderer.draw(source, "image/tiff"))
     assert [page.page for page in pages] == list(range(1, 8))
     assert [int((~np.asarray(page.image)).sum()) for page in pages] == [64 * k for k in range(1, 8)]
-    resumed = list(renderer.pages(source, "image/tiff", first=6))
+    resumed = list(renderer.draw(source, "image/tiff", first=6))
     assert [page.page for page in resumed] == [6, 7]
     assert resumed[0].image.tobytes() == pages[5].image.tobytes()
 
@@ -62,14 +63,14 @@ def test_a_preview_in_a_tiff_is_not_a_page(save: Save, renderer: PageRenderer) -
             writer.newFrame()
     source = save("t.tif", out.getvalue())
     assert renderer.page_count(source, "image/tiff") == 1
-    assert [p.image.size for p in renderer.pages(source, "image/tiff")] == [(80, 80)]
+    assert [p.image.size for p in renderer.draw(source, "image/tiff")] == [(80, 80)]
 
 
 def test_an_animation_is_one_page(save: Save, renderer: PageRenderer) -> None:
     data = _file(_noise(20, 20), "PNG", save_all=True, append_images=[_noise(20, 20), _noise(20, 20)])
     source = save("a.png", data)
     assert renderer.page_count(source, "image/png") == 1
-    assert len(list(renderer.pages(source, "image/png"))) == 1
+    assert len(list(renderer.draw(source, "image/png"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -89,11 +90,11 @@ def test_a_truncated_file_is_corrupt_wherever_it_was_cut(
     save: Save, renderer: PageRenderer, form: str, media_type: str, options: dict[str, object]
 ) -> None:
     data = _file(_noise(200, 300), form, **options)
-    assert len(list(renderer.pages(save("whole", data), media_type))) == 1
+    assert len(list(renderer.draw(save("whole", data), media_type))) == 1
     for share in (0.02, 0.3, 0.5, 0.7, 0.9, 0.97):
         source = save("cut", data[: int(len(data) * share)])
         with pytest.raises(CorruptFile):
-            list(renderer.pages(source, media_type))
+            list(renderer.draw(source, media_type))
 
 
 def test_a_truncated_fax_gives_its_whole_pages_and_then_names_the_broken_one(
@@ -113,11 +114,35 @@ def test_a_truncated_fax_gives_its_whole_pages_and_then_names_the_broken_one(
     count = struct.unpack_from("<I", data, entry + 4)[0]
     where = entry + 8 if count == 1 else struct.unpack_from("<I", data, entry + 8)[0]
     struct.pack_into("<I", data, where, len(data) - 10)
-    pages = renderer.pages(save("fax.tif", bytes(data)), "image/tiff")
+    pages = renderer.draw(save("fax.tif", bytes(data)), "image/tiff")
     assert np.array_equal(np.asarray(next(pages).image), bits)
     assert np.array_equal(np.asarray(next(pages).image), bits)
     with pytest.raises(CorruptFile, match="Page 3"):
         next(pages)
+
+
+def test_the_pages_of_a_fax_whose_chain_is_broken_are_kept_and_the_break_is_a_damaged_page(save: Save) -> None:
+    data = bytearray(_fax(4))
+    offset = struct.unpack_from("<I", data, 4)[0]
+    for _ in range(2):  # to the directory of page 3, whose link to page 4 is then bent
+        offset = struct.unpack_from("<I", data, offset + 2 + 12 * struct.unpack_from("<H", data, offset)[0])[0]
+    link = offset + 2 + 12 * struct.unpack_from("<H", data, offset)[0]
+    struct.pack_into("<I", data, link, 13)
+    pages = list(PageRenderer(Render()).draw(save("bent.tif", bytes(data)), "image/tiff"))
+    assert [page.page for page in pages] == [1, 2, 3, 4]
+    assert [isinstance(page, DamagedPage) for page in pages] == [False, False, False, True]
+
+
+def test_a_damaged_frame_does_not_cost_the_ones_after_it(save: Save) -> None:
+    data = bytearray(_fax(3))
+    offset = struct.unpack_from("<I", data, 4)[0]
+    second = struct.unpack_from("<I", data, offset + 2 + 12 * struct.unpack_from("<H", data, offset)[0])[0]
+    for number in range(struct.unpack_from("<H", data, second)[0]):
+        entry = second + 2 + 12 * number
+        if struct.unpack_from("<H", data, entry)[0] == 273:
+            struct.pack_into("<I", data, entry + 8, len(data) + 999)  # its strip lies beyond the end
+    pages = list(PageRenderer(Render()).draw(save("hole.tif", bytes(data)), "image/tiff"))
+    assert [isinstance(page, DamagedPage) for page in pages] == [False, True, False]
 
 
 def test_garbage_behind_a_good_signature_is_corrupt(save: Save, renderer: PageRenderer) -> None:
@@ -131,7 +156,7 @@ def test_garbage_behind_a_good_signature_is_corrupt(save: Save, renderer: PageRe
     }
     for media_type, magic in magics.items():
         with pytest.raises(CorruptFile):
-            list(renderer.pages(save("x", magic + garbage), media_type))
+            list(renderer.draw(save("x", magic + garbage), media_type))
 
 
 def _png_header(width: int, height: int) -> bytes:
@@ -190,25 +215,25 @@ def test_bombs_are_refused_from_the_header(save: Save, renderer: PageRenderer, m
     tracemalloc.start()
     began = time.perf_counter()
     with pytest.raises(TooLarge):
-        list(renderer.pages(source, media_type))
+        list(renderer.draw(source, media_type))
     spent, (_, peak) = time.perf_counter() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert spent < 1
     assert peak < 5_000_000
 
 
-def test_the_limit_counts_pixels_exactly(save: Save) -> None:
-    renderer = PageRenderer(Render(max_pixels=10_000))
-    assert len(list(renderer.pages(save("a", _file(Image.new("L", (100, 100)), "PNG")), "image/png"))) == 1
+def test_the_limit_counts_pixels_exactly(save: Save, renderer: PageRenderer) -> None:
+    renderer = type(renderer)(Render(max_pixels=10_000))
+    assert len(list(renderer.draw(save("a", _file(Image.new("L", (100, 100)), "PNG")), "image/png"))) == 1
     with pytest.raises(TooLarge, match=r"100 x 101 pixels.*render\.max_pixels"):
-        list(renderer.pages(save("b", _file(Image.new("L", (100, 101)), "PNG")), "image/png"))
+        list(renderer.draw(save("b", _file(Image.new("L", (100, 101)), "PNG")), "image/png"))
 
 
 def test_too_many_pages(save: Save) -> None:
     source = save("fax.tif", _fax(4))
     assert PageRenderer(Render(max_pages=4)).page_count(source, "image/tiff") == 4
-    for read in (PageRenderer.page_count, lambda *a: list(PageRenderer.pages(*a))):
-        with pytest.raises(TooLarge, match="4 pages"):
+    for read in (PageRenderer.page_count, lambda *a: list(PageRenderer.draw(*a))):
+        with pytest.raises(TooLarge, match="more than 3 pages"):
             read(PageRenderer(Render(max_pages=3)), source, "image/tiff")
 
 
@@ -225,7 +250,7 @@ def test_a_missing_file_is_the_stores_fault_not_the_documents(renderer: PageRend
 def test_a_claimed_type_never_opens_another_reader(save: Save, renderer: PageRenderer) -> None:
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
     with pytest.raises(CorruptFile):
-        list(renderer.pages(save("x.jpg", eps), "image/jpeg"))
+        list(renderer.draw(save("x.jpg", eps), "image/jpeg"))
 
 
 def test_parameters_say_what_shapes_pixels() -> None:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dsdc.errors import EmptyFile, UnsupportedType
-from dsdc.processors.media_type import detect
+from dsdc.processors.media_type import HEAD_BYTES, detect
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,49 @@ def test_no_bytes_is_empty() -> None:
         (b"\x00\x00\x00\x18ftypheic", "HEIC"),
         (b"\x00" * 64, "zero bytes"),
         (b"\x07\x13\x99\xfe\x01\x02", "unknown binary"),
-        (b"From: a@b.c\r\nTo: d@e.f\r\nSubject: x\r\n\r\nhello", "e-mail"),
+        (b"From: a@b.c\r\nTo: d@e.f\r\nSubject: x\r\n\r\nhello", "plain text that begins like an e-mail"),
+        (b"From ann@x Mon Mar  3 2025\nFrom: a@b\nTo: c@d\nMessage-ID: <1@x>\n\nhi", "mailbox"),
+        (b"From here on it is plain text: nothing else.\n", "plain text"),
     ],
 )
 def test_what_is_refused_is_named_and_something_can_be_done(head: bytes, says: str) -> None:
     with pytest.raises(UnsupportedType, match=says) as caught:
         detect(head)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Return-Path: <a@b.c>\r\nReceived: from x\r\n\tby y\r\nFrom: a@b.c\r\n\r\nhello",
+        b"From: a@b.c\nTo: d@e.f\nSubject: x\nMIME-Version: 1.0\n\nhello",
+        b"from: a@b.c\nSUBJECT: x\nmessage-id: <1@x>\n\nhello",
+        b"\xef\xbb\xbfFrom: a@b.c\nSubject: x\nContent-Type: text/plain\n\nhello",
+        b"X-UIDL: 1\nX-Mozilla-Status: 0001\nFrom: a@b.c\nDate: x\nMessage-ID: <1@x>\n\nhello",
+        b"Received: from x\n" * 400,
+        b"From: a@b.c\nTo: d@e.f\nMIME-Version: 1.0\nContent-Type: application/pdf\n\n%PDF-1.7",
+        b"From: \xff\xfe\nTo: d@e.f\nMessage-ID: <1@x>",
+    ],
+)
+def test_a_message_is_known_by_the_fields_that_programs_write(head: bytes) -> None:
+    assert detect(head[:HEAD_BYTES]) == "message/rfc822"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"From: Ann\nTo: Bob\nSubject: Rent\nDate: today\n\nMessage-ID: and Received: are words of the text.\n",
+        b"MEMO\n\nFrom: Ann\nTo: Bob\nMessage-ID: <1@x>\nMIME-Version: 1.0\n",
+        b"Date: Mon, 03 Mar 2025\nContent-Type: text/plain\nContent-Length: 3\nX-Frame-Options: DENY\n\nabc",
+        b"Content-Type: text/plain\n\nhello",
+        b" From: a@b.c\nTo: d@e.f\nMessage-ID: <1@x>\n\nhello",
+    ],
+)
+def test_text_that_looks_a_little_like_a_message_is_none(head: bytes) -> None:
+    with pytest.raises(UnsupportedType, match="plain text"):
+        detect(head)
+
+
+def test_an_outlook_message_is_refused_with_what_to_do() -> None:
+    with pytest.raises(UnsupportedType, match=r"save a message as \.eml"):
+        detect(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")

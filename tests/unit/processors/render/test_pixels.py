@@ -27,7 +27,7 @@ def _file(image: Image.Image, form: str, **options: object) -> bytes:
 @pytest.fixture
 def page_of(save: Save, renderer: PageRenderer) -> Callable[[bytes, str], Image.Image]:
     def read(data: bytes, media_type: str) -> Image.Image:
-        (page,) = renderer.pages(save("document", data), media_type)
+        (page,) = renderer.draw(save("document", data), media_type)
         return page.image
 
     return read
@@ -170,7 +170,7 @@ def test_a_camera_jpeg_is_turned_upright(page_of: Callable) -> None:
 def test_a_coarse_fax_gets_the_papers_shape_and_stays_one_bit(save: Save, renderer: PageRenderer) -> None:
     bits = RNG.random((110, 172)) < 0.5
     data = _file(Image.fromarray(bits), "TIFF", compression="group4", dpi=(200, 100))
-    (page,) = renderer.pages(save("fax", data), "image/tiff")
+    (page,) = renderer.draw(save("fax", data), "image/tiff")
     assert (page.image.mode, page.image.size, page.dpi) == ("1", (172, 220), 200)
     assert np.array_equal(np.asarray(page.image), np.repeat(bits, 2, axis=0))
 
@@ -179,7 +179,7 @@ def test_large_pages_are_reduced_and_keep_their_aspect_ratio(save: Save) -> None
     renderer = PageRenderer(Render(max_side=500))
     for size, expected in [((2000, 1000), (500, 250)), ((333, 1000), (166, 500)), ((5000, 3), (500, 1))]:
         data = _file(Image.new("L", size, 77), "PNG", dpi=(300, 300))
-        (page,) = renderer.pages(save("big", data), "image/png")
+        (page,) = renderer.draw(save("big", data), "image/png")
         assert page.image.size == expected
         assert page.image.getextrema() == (77, 77)
         assert page.dpi == round(300 * expected[0] / size[0])
@@ -189,7 +189,7 @@ def test_a_reduced_one_bit_page_turns_grey_instead_of_losing_its_thin_lines(save
     image = Image.new("1", (1000, 1000), 1)
     for x in range(0, 1000, 10):
         image.paste(0, (x, 0, x + 1, 1000))
-    (page,) = PageRenderer(Render(max_side=250)).pages(save("lines", _file(image, "PNG")), "image/png")
+    (page,) = PageRenderer(Render(max_side=250)).draw(save("lines", _file(image, "PNG")), "image/png")
     assert page.image.mode == "L"
     assert 220 < np.asarray(page.image).mean() < 236  # a tenth of the page is black
 

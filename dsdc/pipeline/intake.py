@@ -1,0 +1,107 @@
+"""Files whose bytes are in the store -> rows: documents, sightings, labels, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from sqlalchemy.orm import Session
+
+from dsdc.db.repositories.attempts import StageAttempts
+from dsdc.db.repositories.consistency import Consistency
+from dsdc.db.repositories.documents import Arrival, Documents, NewDocument, RejectedDocuments
+from dsdc.db.repositories.labels import Labels
+from dsdc.db.session import retrying, transaction
+from dsdc.errors import TooLarge
+from dsdc.failpoints import reach
+from dsdc.pipeline.quarantine import discard_released
+from dsdc.processors.media_type import HEAD_BYTES, detect
+from dsdc.settings import Settings
+from dsdc.storage import Storage
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A file whose bytes are in the store; `again` puts them there once more, from where they came."""
+
+    document: NewDocument
+    arrival: Arrival
+    label: str | None
+    again: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a batch brought: ids of documents that were new, and the number of labels stated."""
+
+    new: frozenset[str]
+    labelled: int
+
+
+class Intake:
+    """The one way from bytes to rows; every arrival has a key, so that recording it again changes nothing."""
+
+    def __init__(self, config: Settings, storage: Storage, author: str) -> None:
+        self._config = config
+        self._storage = storage
+        self._author = author
+
+    def check(self, file: BinaryIO, size: int) -> str:
+        """The media type of an open file of `size` bytes, by its content; leaves the file at its beginning.
+
+        Raises:
+            DocumentError: it is nothing that can be processed.
+        """
+        limit = self._config.ingest.max_file_mb
+        if size > limit << 20:
+            raise TooLarge(f"The file has {size >> 20} MB; ingest.max_file_mb allows {limit}.")
+        media_type = detect(file.read(HEAD_BYTES))
+        file.seek(0)
+        return media_type
+
+    def record(self, taken: Sequence[Taken]) -> Recorded:
+        """Commit the rows of a batch, then take out of quarantine what the store has now."""
+        recorded = retrying(lambda: self._record(taken))
+        reach("ingest.committed")
+        discard_released(self._config, {t.document.id for t in taken})
+        return recorded
+
+    def _record(self, taken: Sequence[Taken]) -> Recorded:
+        with transaction() as session:
+            documents = Documents(session)
+            new = documents.add([t.document for t in taken])
+            known = [t.document for t in taken if t.document.id not in new]
+            revived = documents.revive(known)
+            # Where the store had lost a document's bytes, it failed for that; now they are there again.
+            failed = [found.document_id for found in Consistency(session).unfinished([d.id for d in known])]
+            if forgiven := sorted({*revived, *failed}):
+                StageAttempts(session).forgive(forgiven)
+            RejectedDocuments(session).release(new)
+            self._put_back(taken, new.union(revived))
+            arrived = documents.sight([t.arrival for t in taken])
+            labelled = self._label(session, [t for t in taken if t.arrival.arrival_key in arrived])
+            reach("ingest.before_commit")
+        return Recorded(frozenset(new), labelled)
+
+    def _put_back(self, taken: Sequence[Taken], ids: set[str]) -> None:
+        """A rejection that was under way may have removed bytes since they were put; from here on it cannot."""
+        for item in taken:
+            if item.document.id in ids and not self._storage.exists(item.document.file_path):
+                item.again()
+
+    def _label(self, session: Session, taken: Sequence[Taken]) -> int:
+        stated = 0
+        for item in sorted(taken, key=lambda t: t.document.id):
+            if item.label is not None:
+                self.state_label(session, item.document.id, item.label)
+                stated += 1
+        return stated
+
+    def state_label(self, session: Session, document_id: str, label: str) -> None:
+        """What came with a file says that a document is of a class; saying what stands already is nothing new."""
+        labels, taxonomy = Labels(session), self._config.taxonomy.name
+        for said in labels.history(document_id):
+            if (said.source, said.taxonomy, said.label, said.superseded_by) == ("import", taxonomy, label, None):
+                return
+        labels.add(document_id, label, taxonomy=taxonomy, source="import", author=self._author)

@@ -1,0 +1,74 @@
+"""Two machines work on one store: no page twice, and in half the time.
+
+Here a machine is a process group with a host name and one core of its own. The speed-up is printed and not tested:
+what else the machine has to do is nobody's fault.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import URL
+
+from dsdc.samples import generate
+from tests.faults.runs import FULL, Site, make_site, same_vectors
+
+ONE_CORE = {"DSDC_PARSING_PROCESSES": "1", "OMP_NUM_THREADS": "1", "DSDC_PIPELINE_CLAIM_BATCH": "4"}
+
+
+def _machine(name: str, core: int) -> list[str]:
+    """A command prefix that gives a process a host name (where the system allows it) and one core."""
+    pin = ["taskset", "-c", str(core)]
+    named = ["unshare", "--uts", "sh", "-c", f'hostname {name} && exec "$@"', "sh"]
+    allowed = subprocess.run([*named, "true"], capture_output=True, check=False).returncode == 0
+    return [*(named if allowed else ["env", f"DSDC_PIPELINE_WORKER_NAME={name}"]), *pin]
+
+
+def _process(site: Site, machines: Sequence[str]) -> float:
+    """Seconds that these machines take for all that is pending."""
+    started = time.monotonic()
+    workers = [
+        site.start("process", prefix=_machine(name, core % (os.cpu_count() or 1)), **ONE_CORE)
+        for core, name in enumerate(machines)
+    ]
+    assert {worker.wait(timeout=1800) for worker in workers} == {0}, site.log_tail()
+    return time.monotonic() - started
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_no_page_twice_on_two_machines(
+    tmp_path: Path, postgres: URL, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if FULL:
+        corpus: Path = request.getfixturevalue("corpus")
+        files = sorted((corpus / "rvl-cdip").rglob("*.*"))[::8]
+    else:
+        files = [tmp_path / s.file for s in generate(tmp_path, count=16, seed=31)]
+    one, two = (make_site(tmp_path, postgres, name) for name in ("one", "two"))
+    for site in (one, two):
+        site.bring(files)
+        assert site.run("ingest") == 0
+    alone = _process(one, ["machine-a"])
+    together = _process(two, ["machine-a", "machine-b"])
+    # A machine may be through with a stage while the other still has a few of its pages: nobody waits for them.
+    _process(two, ["machine-a"])
+    assert two.state() == one.state()
+    assert same_vectors(two, one)
+    assert two.query("SELECT max(attempts) FROM stage_attempts")[0][0] == 1
+    shares = {
+        row[0]: row[1]
+        for row in two.query("SELECT split_part(worker, ':', 1), count(*) FROM stage_attempts GROUP BY 1")
+    }
+    assert set(shares) == {"machine-a", "machine-b"}
+    assert two.run("fsck") == 0, two.log_tail()
+    with capsys.disabled():
+        print(  # noqa: T201
+            f"\n{len(files)} documents: one machine {alone:.1f} s, two {together:.1f} s,"
+            f" {alone / together:.2f} times as fast; inputs by machine {shares}."
+        )
