@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -21,9 +22,9 @@ LINE_EVERY_S = 10.0
 
 def fail(error: DsdcError) -> None:
     """Print an error: what happened, then what to do."""
-    err.print(f"[bold red]error:[/] {error.message}", highlight=False, soft_wrap=True)
+    err.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
     if error.hint:
-        err.print(f"       {error.hint}", highlight=False, soft_wrap=True)
+        err.print(f"       {escape(error.hint)}", highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -36,7 +37,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     for column in columns:
         made.add_column(column)
     for row in rows:
-        made.add_row(*("" if value is None else str(value) for value in row))
+        made.add_row(*("" if value is None else escape(str(value)) for value in row))
     out.print(made)
 
 

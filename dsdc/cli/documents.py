@@ -104,7 +104,7 @@ def rejected(as_json: AsJson = False) -> None:
         print_json(rows)
     elif rows:
         columns = ["id", "name", "stage", "category", "attempts", "rejected", "message"]
-        table("Quarantine", columns, [[escape(str(row[column])) for column in columns] for row in rows])
+        table("Quarantine", columns, [[row[column] for column in columns] for row in rows])
     else:
         out.print("Nothing is in quarantine.")
 

@@ -12,7 +12,6 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.markup import escape
 
 from dsdc.cli.console import bars, out, pairs, print_json, table
 from dsdc.errors import MissingSystemPackage, NotFound, SecretsError, SetupError
@@ -86,7 +85,7 @@ def fsck(
         print_json(report.as_dict())
     else:
         out.print(f"{report.documents} documents, {report.images} page images, {report.rejected} rejected files")
-        rows = [[f.kind, escape(f.where), escape(f.detail), "repaired" if f.repaired else ""] for f in report.findings]
+        rows = [[f.kind, f.where, f.detail, "repaired" if f.repaired else ""] for f in report.findings]
         if rows:
             table("Findings", ["", "where", "what", ""], rows)
         else:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from dsdc.errors import DatabaseUnavailable
+from dsdc.errors import DatabaseError, DatabaseUnavailable
 from dsdc.log import get_logger
 from dsdc.settings import DatabaseRole, settings
 
@@ -23,6 +23,7 @@ T = TypeVar("T")
 # PostgreSQL's "try again": serialization failure, deadlock, lock time-out; and a server that goes or comes.
 _RETRY_STATES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08000", "08003", "08006", "53300"}
 
+_DISK_FULL = "53100"
 _LONGEST_WAIT_S = 5.0
 
 _default_role: DatabaseRole = "pipeline"
@@ -91,6 +92,7 @@ def transaction(role: DatabaseRole | None = None) -> Iterator[Session]:
 
     Raises:
         DatabaseUnavailable: when the server cannot be reached or goes away.
+        DatabaseError: when its disk is full.
     """
     try:
         with Session(engine(role or _default_role), expire_on_commit=False) as session:
@@ -99,6 +101,10 @@ def transaction(role: DatabaseRole | None = None) -> Iterator[Session]:
     except OperationalError as error:
         if is_transient(error):
             raise _unavailable(error) from error
+        if getattr(error.orig, "pgcode", None) == _DISK_FULL:
+            raise DatabaseError(
+                f"PostgreSQL at {engine_url()} has no space left.", hint="Free space on its disk, and run this again."
+            ) from error
         raise
 
 

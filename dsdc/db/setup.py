@@ -45,7 +45,8 @@ _GRANTS: dict[str, tuple[str, ...]] = {
         "GRANT INSERT ON original_documents, sightings, processors, processed_images, raw_texts, processed_texts,"
         " embeddings, stage_attempts, predictions, labels, audit_log TO {role}",
         "GRANT UPDATE ON stage_attempts TO {role}",
-        "GRANT UPDATE (page_count) ON original_documents TO {role}",
+        "GRANT UPDATE (file_path, page_count, state) ON original_documents TO {role}",
+        "GRANT UPDATE (released) ON rejected_documents TO {role}",
         "GRANT UPDATE (superseded_by) ON labels TO {role}",
     ),
     "auth": (

@@ -194,7 +194,14 @@ class _Request:
         self._name = name
         self._author = author
         self._source = source
+        self._id = uuid4()
         self._started = time.perf_counter()
+
+    @property
+    def _arrival(self) -> Arrival:
+        # Recording it again, after the answer to a COMMIT was lost, is no second arrival.
+        key = hashlib.sha256(f"prediction|{self._id}".encode()).hexdigest()
+        return Arrival(self._sha256, self._source, self._name, author=self._author, arrival_key=key)
 
     def is_stored(self) -> bool:
         """Whether the store holds all that these versions would make of these bytes."""
@@ -203,12 +210,14 @@ class _Request:
 
     def from_store(self) -> Answer:
         """From the stored vectors: nothing is computed twice."""
-        versions = self._loaded.assembly.versions
-        with transaction() as session:
-            vectors = Embeddings(session).of_documents([self._sha256], versions)
-            Documents(session).sight([Arrival(self._sha256, self._source, self._name, author=self._author)])
+        vectors = retrying(self._seen_again, patience_s=_PATIENCE_S)
         pages = max(v.page for v in vectors)
         return self._finish(vectors, pages, {}, stored=True)
+
+    def _seen_again(self) -> list[PageVector]:
+        with transaction() as session:
+            Documents(session).sight([self._arrival])
+            return Embeddings(session).of_documents([self._sha256], self._loaded.assembly.versions)
 
     def compute(self, *, store: bool) -> Answer:
         """Through all stages; the rows are stored as the workers would have stored them."""
@@ -218,13 +227,15 @@ class _Request:
                 return self._finish(passed.vectors(), len(passed.pages), passed.timings_ms, stored=False)
             before = time.perf_counter()
             store_bytes(passed, scratch, self._storage)
-            vectors = retrying(lambda: self._keep(passed), patience_s=_PATIENCE_S)
+            vectors = retrying(lambda: self._keep(passed, scratch), patience_s=_PATIENCE_S)
             timings = passed.timings_ms | {"store": _ms(before)}
             return self._finish(vectors, len(passed.pages), timings, stored=True)
 
-    def _keep(self, passed: Passed) -> list[PageVector]:
+    def _keep(self, passed: Passed, scratch: Storage) -> list[PageVector]:
         with transaction() as session:
-            keep(session, self._loaded.assembly, passed, self._name, self._source, self._author)
+            Documents(session).hold([self._sha256])
+            store_bytes(passed, scratch, self._storage)  # a rejection may have removed them a moment ago
+            keep(session, self._loaded.assembly, passed, self._arrival)
             return Embeddings(session).of_documents([passed.source.sha256], self._loaded.assembly.versions)
 
     def _finish(
@@ -239,7 +250,6 @@ class _Request:
         image, words = pooled([vectors], self._loaded.assembly.processors.embedder.width)
         verdict = self._loaded.classifier.classify(image, words)
         head_ms = _ms(before)
-        prediction_id = uuid4()
         versions = _versions(self._loaded)
 
         def record() -> tuple[datetime, list[Neighbour]]:
@@ -247,7 +257,7 @@ class _Request:
                 near = self._near(session, _row(image), _row(words))
                 measured = {**timings, "head": head_ms, "total": _ms(self._started)}
                 row = NewPrediction(
-                    id=prediction_id,
+                    id=self._id,
                     document_sha256=self._sha256,
                     document_id=self._sha256 if stored else None,
                     original_name=self._name,
@@ -269,7 +279,7 @@ class _Request:
 
         created, near = retrying(record, patience_s=_PATIENCE_S)
         measured = {**timings, "head": head_ms, "total": _ms(self._started)}
-        return Answer(prediction_id, self._sha256, self._name, pages, verdict, tuple(near), versions, measured, created)
+        return Answer(self._id, self._sha256, self._name, pages, verdict, tuple(near), versions, measured, created)
 
     def _near(self, session: Session, image: Vectors | None, words: Vectors | None) -> list[Neighbour]:
         return Embeddings(session).nearest_labelled(

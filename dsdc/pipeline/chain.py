@@ -138,14 +138,14 @@ def store_bytes(passed: Passed, scratch: Storage, storage: Storage) -> None:
             storage.put_bytes("raw" if area == "raw" else "processed", scratch.read(key))
 
 
-def keep(session: Session, assembly: Assembly, passed: Passed, name: str, source: str, author: str) -> None:
+def keep(session: Session, assembly: Assembly, passed: Passed, arrival: Arrival) -> None:
     """Record the document and every derived row, as the stages would have; what is there already stays."""
     document_id = passed.source.sha256
     documents = Documents(session)
-    new = NewDocument(document_id, passed.source.key, name, passed.media_type, passed.source.size)
+    new = NewDocument(document_id, passed.source.key, arrival.name, passed.media_type, passed.source.size)
     if not documents.add([new]):
         documents.revive([new])
-    documents.sight([Arrival(document_id, source, name, author=author)])
+    documents.sight([arrival])
     assembly.render.record(session, DocumentInput(document_id, passed.source.key, passed.media_type), passed.pages)
     images = ProcessedImages(session).of_document(document_id, assembly.versions.render)
     image_ids = [image.id for image in images]

@@ -62,12 +62,14 @@ class Intake:
 
     def record(self, taken: Sequence[Taken]) -> Recorded:
         """Commit the rows of a batch, then take out of quarantine what the store has now."""
-        recorded = retrying(lambda: self._record(taken))
+        tries: list[Recorded] = []
+        retrying(lambda: self._record(taken, tries))
         reach("ingest.committed")
         discard_released(self._config, {t.document.id for t in taken})
-        return recorded
+        # Where the answer to a COMMIT was lost, the next try finds everything known: it was new all the same.
+        return Recorded(frozenset().union(*(t.new for t in tries)), max(t.labelled for t in tries))
 
-    def _record(self, taken: Sequence[Taken]) -> Recorded:
+    def _record(self, taken: Sequence[Taken], tries: list[Recorded]) -> None:
         with transaction() as session:
             documents = Documents(session)
             new = documents.add([t.document for t in taken])
@@ -81,8 +83,8 @@ class Intake:
             self._put_back(taken, new.union(revived))
             arrived = documents.sight([t.arrival for t in taken])
             labelled = self._label(session, [t for t in taken if t.arrival.arrival_key in arrived])
+            tries.append(Recorded(frozenset(new), labelled))
             reach("ingest.before_commit")
-        return Recorded(frozenset(new), labelled)
 
     def _put_back(self, taken: Sequence[Taken], ids: set[str]) -> None:
         """A rejection that was under way may have removed bytes since they were put; from here on it cannot."""

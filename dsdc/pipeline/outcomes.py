@@ -17,7 +17,7 @@ from dsdc.errors import BytesMissing, DocumentError, DsdcError, HashMismatch
 from dsdc.failpoints import reach
 from dsdc.log import get_logger
 from dsdc.pipeline.contract import Produced, Stage, StageReport
-from dsdc.pipeline.quarantine import abandon_rejection, finish_rejection, prepare_rejection, record_rejection
+from dsdc.pipeline.quarantine import abandon_rejection, finish_rejection, plain, prepare_rejection, record_rejection
 from dsdc.settings import Settings
 from dsdc.storage import Storage
 
@@ -100,7 +100,7 @@ class Outcomes:
         """A document's own fault ends it; anything else gets further attempts, later, with jitter."""
         config = self._config.pipeline
         category = error.category if isinstance(error, DsdcError) else "error"
-        message = str(error) or type(error).__name__
+        message = plain(str(error)) or type(error).__name__
         if isinstance(error, DocumentError) or claim.failures + 1 >= config.max_attempts:
             self._end_failed(claim, category, message)
             return

@@ -263,8 +263,8 @@ def _prepare(
     check: Callable[[str], None] | None = None,
 ) -> Prepared:
     place = config.path("rejected")
-    why = {"stage": stage, "category": category, "reason": _plain(message)}
-    facts = {"name": _plain(name), **(arrival or {}), **why}
+    why = {"stage": stage, "category": category, "reason": plain(message)}
+    facts = {"name": plain(name), **(arrival or {}), **why}
     sha256, size = _set_down(place, source, facts, check)
     reach("quarantine.copied")
     file_path = _file_name(sha256, facts["name"])
@@ -309,7 +309,7 @@ def _file_name(sha256: str, name: str) -> str:
     return f"{sha256[:16]}-{safe_name(name)}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that any database and any JSON reader takes."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 

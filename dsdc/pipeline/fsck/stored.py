@@ -117,8 +117,7 @@ class StoredCheck:
                 continue
             if self._places.repair:
                 path.unlink(missing_ok=True)
-            where = path.relative_to(path.parents[2]).as_posix()
-            self._places.report.found("draft", where, "A copy was broken off here.", repaired=self._places.repair)
+            self._places.report.found("draft", str(path), "A copy was broken off here.", repaired=self._places.repair)
 
     def _drafts(self) -> Iterator[Path]:
         yield from list(self._places.storage.drafts())

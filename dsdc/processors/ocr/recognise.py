@@ -1,4 +1,23 @@
-"""One page image to text: straightened where it leans, enlarged where it is small, turned where it reads badly."""
+"""One page image to text: straightened where it leans, enlarged where it is small, turned where it reads badly.
+
+40 FUNSD forms as they are, turned, and leaning, without and with both (CER with words matched by boxes, words found as
+a bag, seconds of processor time a page, tesserocr 5.5.4):
+
+================  ===============  ===============  ===============
+page              CER              words found      s
+================  ===============  ===============  ===============
+as it is          0.241 -> 0.241   0.726 -> 0.726   0.30 -> 0.31
+turned 90         0.247 -> 0.236   0.722 -> 0.732   0.32 -> 0.61
+turned 180        1.014 -> 0.241   0.024 -> 0.726   0.33 -> 0.68
+turned 270        1.012 -> 0.236   0.024 -> 0.732   0.34 -> 0.70
+leaning 3         0.271 -> 0.252   0.663 -> 0.713   0.31 -> 0.38
+leaning 7         0.741 -> 0.261   0.182 -> 0.713   0.21 -> 0.41
+leaning 12        0.994 -> 0.276   0.003 -> 0.710   0.13 -> 0.44
+180, leaning 5    1.016 -> 0.249   0.018 -> 0.714   0.35 -> 0.80
+================  ===============  ===============  ===============
+
+Upright forms cost 2 % more.
+"""
 
 from __future__ import annotations
 
@@ -130,9 +149,12 @@ def _sample_gains(page: _Shown, found: Recognised, turn: int, engine: Engine, de
     """Whether it is worth reading the whole page turned."""
     if orientation.needs_no_sample(found.words):
         return True
-    words, box = orientation.sample(found.words)
-    part = orientation.turned(page.cut(box), turn)
-    return orientation.gains(engine.recognise(part, page.dpi, page.times, _left(deadline)).words, words)
+    for as_it_lies, box in orientation.samples(found.words):
+        part = orientation.turned(page.cut(box), turn)
+        words = engine.recognise(part, page.dpi, page.times, _left(deadline)).words
+        if words:
+            return orientation.gains(words, as_it_lies)
+    return False
 
 
 def _left(deadline: float) -> float:

@@ -24,7 +24,7 @@ class PageRenderer(Renderer):
     """PDF, e-mail, TIFF, PNG, JPEG, WebP and BMP to page images; limits and resolution come from the settings."""
 
     name: ClassVar[str] = "page-renderer"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     def __init__(self, config: Render) -> None:
         self._config = config

@@ -98,6 +98,12 @@ def test_a_page_takes_no_longer_than_it_may(
     assert isinstance(quick, PageText)
 
 
+def test_a_reading_may_be_given_less_time(engine: Engine, scan_of: Callable[..., Image.Image]) -> None:
+    page = scan_of(["all work and no play makes a very long line of text for a page indeed"] * 40, dpi=300)
+    with pytest.raises(DocumentError, match="not read within"):
+        engine.recognise(page.convert("L"), 300, 1, timeout_s=0.1)
+
+
 def test_what_was_read_before_does_not_change_a_page(
     engine: Engine, lines: tuple[str, ...], scan_of: Callable[..., Image.Image], stored: Callable[..., PageSource]
 ) -> None:
