@@ -6,6 +6,7 @@ people. So a service starts and reloads while MLflow is down.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from dsdc.db.tables import ModelVersion
 from dsdc.errors import NoChampion, NotFound
 from dsdc.log import get_logger
 from dsdc.settings import Settings
+from dsdc.storage import sync_folder, writing
 
 log = get_logger(__name__)
 
@@ -47,16 +49,39 @@ def head_folder(config: Settings, head_sha256: str, recipe_sha256: str) -> Path:
 
 
 def put_head(config: Settings, source: Path, head_sha256: str, recipe_sha256: str) -> Path:
-    """Copy a head's folder to its place; appears there whole or not at all."""
+    """Copy a head's folder to its place: there whole, durable, or not at all. What lay there damaged is replaced.
+
+    Raises:
+        StorageError: the place refuses.
+    """
     target = head_folder(config, head_sha256, recipe_sha256)
-    if target.is_dir():
+    if _content(target) == _content(source):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=".incoming-"))
-    shutil.copytree(source, draft, dirs_exist_ok=True)
-    draft.chmod(0o755)
-    draft.replace(target)
+    with writing(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=".incoming-"))
+        try:
+            _copy_durably(source, draft)
+            shutil.rmtree(target, ignore_errors=True)
+            draft.replace(target)
+            sync_folder(target.parent)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return target
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
+
+
+def _copy_durably(source: Path, target: Path) -> None:
+    for name, data in _content(source).items():
+        with (target / name).open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    target.chmod(0o755)
+    sync_folder(target)
 
 
 def register(new: NewModel) -> int:

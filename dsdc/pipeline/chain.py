@@ -38,7 +38,10 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Passed:
-    """What the stages made of one document; lists run parallel to the pages, None where there is nothing."""
+    """What the stages made of one document; lists run parallel to the pages, None where there is nothing.
+
+    `partial` says which pages could not be had.
+    """
 
     source: Stored
     media_type: str
@@ -48,6 +51,7 @@ class Passed:
     images: list[Vectors]
     words: list[Vectors | None]
     timings_ms: dict[str, float] = field(default_factory=dict)
+    partial: str | None = None
 
     def vectors(self) -> list[PageVector]:
         """As the store would give them; ids are 0, for nothing has been stored."""
@@ -81,7 +85,7 @@ class Chain:
     def _pass(self, source: Stored, media_type: str, scratch: Storage) -> Passed:
         stages = self._assembly.over(scratch)
         clock = _Clock()
-        pages = self._render(stages, source, media_type)
+        pages, partial = self._render(stages, source, media_type)
         clock.lap("render")
         inputs = [PageInput(0, source.sha256, source.key, media_type, p.page, p.image_file) for p in pages]
         texts = [rows[0] for rows in _rows(stages.text, inputs)]
@@ -94,19 +98,22 @@ class Chain:
             rows[0] if rows else None for rows in _rows(stages.embed_text, [CleanInput(0, c.text) for c in cleaned])
         ]
         clock.lap("embed_text")
-        return Passed(source, media_type, pages, texts, cleaned, images, words, clock.laps)
+        return Passed(source, media_type, pages, texts, cleaned, images, words, clock.laps, partial)
 
-    def _render(self, stages: Assembly, source: Stored, media_type: str) -> list[PageRow]:
+    def _render(self, stages: Assembly, source: Stored, media_type: str) -> tuple[list[PageRow], str | None]:
+        """The pages, and what could not be had."""
         pages: list[PageRow] = []
+        partial = None
         for produced in stages.render.compute([DocumentInput(source.sha256, source.key, media_type)]):
             if produced.error is not None:
                 raise produced.error
             pages.extend(produced.rows)
+            partial = produced.partial
             if len(pages) > self._max_pages:
                 raise TooLarge(f"The document has more than {self._max_pages} pages.", hint="Put it into the inbox.")
         if not pages:
             raise CorruptFile
-        return pages
+        return pages, partial
 
 
 def _rows(stage: Stage[Any, Row], inputs: Sequence[Any]) -> list[Sequence[Row]]:
@@ -161,21 +168,24 @@ def keep(session: Session, assembly: Assembly, passed: Passed, arrival: Arrival)
         if words is not None:
             row = clean[raw[image.id].id]
             assembly.embed_text.record(session, CleanInput(row.id, row.processed_text), [words])
-    _note_done(session, assembly, document_id, image_ids, [r.id for r in raw.values()], [c.id for c in clean.values()])
+    _note_done(session, assembly, passed, image_ids, [r.id for r in raw.values()], [c.id for c in clean.values()])
 
 
 def _note_done(
     session: Session,
     assembly: Assembly,
-    document_id: str,
+    passed: Passed,
     image_ids: list[int],
     raw_ids: list[int],
     clean_ids: list[int],
 ) -> None:
     """No worker has to meet these inputs again."""
-    queue, worker = StageAttempts(session), worker_name()
+    queue, worker, document_id = StageAttempts(session), worker_name(), passed.source.sha256
+    render = assembly.render
+    queue.record_done(
+        render.name, render.processor_id, [(document_id, document_id)], worker=worker, partial=passed.partial
+    )
     done: list[tuple[Stage[Any, Any], list[Any]]] = [
-        (assembly.render, [document_id]),
         (assembly.text, image_ids),
         (assembly.clean, raw_ids),
         (assembly.embed_image, image_ids),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from dsdc.processors.media_type import HEAD_BYTES, detect
 from dsdc.processors.contract import EncodedPage
+from dsdc.processors.media_type import HEAD_BYTES, detect
 from dsdc.processors.sandbox import Parsers, SandboxedRenderer
 from dsdc.settings import Settings
 

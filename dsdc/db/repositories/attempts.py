@@ -211,24 +211,33 @@ class StageAttempts:
         done = self._session.scalar(_RETRY, parameters | {"category": category, "message": message})
         return done is not None
 
-    def record_done(self, stage: str, processor_id: int, inputs: Sequence[tuple[str, str]], *, worker: str) -> None:
-        """Note work that was done outside the queue (by the prediction service), so that no worker does it again."""
+    def record_done(
+        self,
+        stage: str,
+        processor_id: int,
+        inputs: Sequence[tuple[str, str]],
+        *,
+        worker: str,
+        partial: str | None = None,
+    ) -> None:
+        """Note work that was done outside the queue (by the prediction service), so that no worker does it again.
+
+        `partial` says what of the inputs could not be had.
+        """
         if not inputs:
             return
+        ended = {
+            "stage": stage,
+            "processor_id": processor_id,
+            "state": "done",
+            "category": "partial" if partial else None,
+            "message": partial,
+            "attempts": 1,
+            "worker": worker,
+            "finished": func.clock_timestamp(),
+        }
         rows = insert(StageAttempt).values(
-            [
-                {
-                    "stage": stage,
-                    "processor_id": processor_id,
-                    "input_id": input_id,
-                    "document_id": document_id,
-                    "state": "done",
-                    "attempts": 1,
-                    "worker": worker,
-                    "finished": func.clock_timestamp(),
-                }
-                for input_id, document_id in inputs
-            ]
+            [ended | {"input_id": input_id, "document_id": document_id} for input_id, document_id in inputs]
         )
         self._session.execute(rows.on_conflict_do_nothing())
 

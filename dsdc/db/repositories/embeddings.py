@@ -20,10 +20,14 @@ Modality = Literal["image", "text"]
 
 @dataclass(frozen=True)
 class VectorRow:
-    """A vector of one page image or of one page text; exactly one of the two ids is given."""
+    """A vector of one page image or of one page text; exactly one of the two ids is given.
+
+    `width` is the model's: the table refuses a vector of another one.
+    """
 
     embedding: Vectors
     clip_version: str
+    width: int
     processed_image_id: int | None = None
     processed_text_id: int | None = None
 
@@ -129,7 +133,7 @@ class Embeddings:
                 "processed_image_id": r.processed_image_id,
                 "processed_text_id": r.processed_text_id,
                 "clip_version": r.clip_version,
-                "width": len(r.embedding),
+                "width": r.width,
                 "embedding": r.embedding,
                 "processor_id": processor_id,
             }
@@ -153,9 +157,10 @@ class Embeddings:
         return [PageVector(r.id, r.document_id, r.page, r.modality, _vector(r.embedding)) for r in rows]
 
     def complete(self, document_id: str, versions: Versions) -> bool:
-        """Whether every page of a stored document went through all stages in these versions."""
+        """Whether every page of a stored document that can be had went through all stages in these versions."""
         query = text("""
-            SELECT d.page_count = count(i.id) AND count(i.id) = count(e.id) AND bool_and(a.id IS NOT NULL)
+            SELECT (d.page_count = count(i.id) OR bool_or(r.category = 'partial')) AND count(i.id) = count(e.id)
+                AND bool_and(a.id IS NOT NULL)
             FROM original_documents d
             JOIN stage_attempts r ON r.stage = 'render' AND r.processor_id = :render AND r.input_id = d.id
                  AND r.state = 'done'

@@ -36,13 +36,15 @@ class CleanInput:
     text: str
 
 
-def _usable(vector: Vectors) -> bool:
-    """A vector that the store would take: finite and of length 1."""
-    return bool(np.isfinite(vector).all() and 0.99 <= float(np.linalg.norm(vector)) <= 1.01)
+def _usable(vector: Vectors, width: int) -> bool:
+    """A vector that the store would take: of the model's width, finite and of length 1."""
+    return bool(
+        vector.shape == (width,) and np.isfinite(vector).all() and 0.99 <= float(np.linalg.norm(vector)) <= 1.01
+    )
 
 
-def _produced(index: int, vector: Vectors) -> Produced[Vectors]:
-    if _usable(vector):
+def _produced(index: int, vector: Vectors, width: int) -> Produced[Vectors]:
+    if _usable(vector, width):
         return Produced(index, (vector,))
     return Produced(index, error=DocumentError("The model gave no usable vector for this page."))
 
@@ -78,12 +80,12 @@ class EmbedImageStage(Stage[ImageInput, Vectors]):
                 yield Produced(index, error=error)
         if images:
             for index, vector in zip(images, self._embedder.images(list(images.values())), strict=True):
-                yield _produced(index, vector)
+                yield _produced(index, vector, self._embedder.width)
 
     def record(self, session: Session, source: ImageInput, rows: Sequence[Vectors]) -> None:
-        version = clip_version(self._embedder)
+        version, width = clip_version(self._embedder), self._embedder.width
         Embeddings(session).add(
-            self.processor_id, [VectorRow(row, version, processed_image_id=source.id) for row in rows]
+            self.processor_id, [VectorRow(row, version, width, processed_image_id=source.id) for row in rows]
         )
 
 
@@ -112,10 +114,10 @@ class EmbedTextStage(Stage[CleanInput, Vectors]):
         if len(vectors) != len(worded):
             raise ModelError(f"The text encoder gave {len(vectors)} vectors for {len(worded)} texts.")
         for index, vector in zip(worded, vectors, strict=True):
-            yield _produced(index, vector)
+            yield _produced(index, vector, self._embedder.width)
 
     def record(self, session: Session, source: CleanInput, rows: Sequence[Vectors]) -> None:
-        version = clip_version(self._embedder)
+        version, width = clip_version(self._embedder), self._embedder.width
         Embeddings(session).add(
-            self.processor_id, [VectorRow(row, version, processed_text_id=source.id) for row in rows]
+            self.processor_id, [VectorRow(row, version, width, processed_text_id=source.id) for row in rows]
         )

@@ -23,7 +23,7 @@ from reportlab.pdfgen.canvas import Canvas
 from dsdc.errors import TooLarge
 from dsdc.processors.mail import fonts
 from dsdc.processors.mail.bidi import visual
-from dsdc.processors.mail.contents import sort, text_of
+from dsdc.processors.mail.contents import decoded_text, sort, text_of
 from dsdc.processors.mail.message import Part, read
 
 #: Two hundred full pages; beyond that it is a log, not a letter.
@@ -86,6 +86,13 @@ def body_pdf(source: Path) -> bytes:
             canvas.showPage()
         canvas.save()
     return out.getvalue()
+
+
+def lost_characters(source: Path) -> int:
+    """How many NULs the header fields and the text hold: no page shows them, and no database takes them."""
+    message = read(source)
+    fields = (message.field(name) for name in _FIELDS)
+    return sum(text.count("\0") for text in (*fields, *map(decoded_text, sort(message).texts)))
 
 
 def _header(message: Part) -> Iterator[_Line]:

@@ -105,11 +105,12 @@ def text_of(part: Part) -> str:
     Raises:
         TooLarge: more than `MAX_TEXT_BYTES`.
     """
-    text = _decoded(part)
+    text = decoded_text(part)
     return html_text(text) if part.get_content_type() == "text/html" else text
 
 
-def _decoded(part: Part) -> str:
+def decoded_text(part: Part) -> str:
+    """The part's text as it was sent; errors as for `text_of`."""
     data = part.data
     if len(data) > MAX_TEXT_BYTES:
         raise TooLarge(
@@ -125,7 +126,7 @@ def _decoded(part: Part) -> str:
 def _shown_images(message: Part) -> set[str]:
     """Content-IDs that any HTML of the message refers to."""
     pages = [part for part in message.walk() if part.get_content_type() == "text/html" and not part.is_multipart()]
-    return {unquote(found) for page in pages for found in _CID.findall(_decoded(page))}
+    return {unquote(found) for page in pages for found in _CID.findall(decoded_text(page))}
 
 
 def _is_shown(part: Part, shown: set[str]) -> bool:

@@ -13,6 +13,7 @@ from PIL import Image
 from dsdc.errors import BytesMissing, DocumentError, StorageError
 from dsdc.processors import media_type as types
 from dsdc.processors.contract import PageSource, PageText, TextReader
+from dsdc.processors.mail.body import lost_characters
 from dsdc.processors.ocr.engines import Engine, choose_engine
 from dsdc.processors.ocr.layer import Layers, why_bad
 from dsdc.processors.ocr.recognise import recognise, recognition_params
@@ -94,5 +95,11 @@ class TesseractReader(TextReader):
             reason = None if page.media_type == types.EMAIL else why_bad(layer, self._config, image)
         if reason is not None:
             return None, reason
-        notes = {"layer": "used", **({"stripped": layer.stripped} if layer.stripped else {})}
+        stripped = layer.stripped + _lost_on_the_way(page)
+        notes = {"layer": "used", **({"stripped": stripped} if stripped else {})}
         return PageText(layer.text.strip(), "text-layer", 1.0, layer.words, notes), None
+
+
+def _lost_on_the_way(page: PageSource) -> int:
+    """Characters of a message that its pages could not show; the first page tells of all."""
+    return lost_characters(page.document) if page.media_type == types.EMAIL and page.page == 1 else 0

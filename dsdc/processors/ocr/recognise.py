@@ -16,7 +16,8 @@ leaning 12        0.994 -> 0.276   0.003 -> 0.710   0.13 -> 0.44
 180, leaning 5    1.016 -> 0.249   0.018 -> 0.714   0.35 -> 0.80
 ================  ===============  ===============  ===============
 
-Upright forms cost 2 % more.
+Upright forms cost 2 % more; upright archive pages 4 %, for some read badly either way. Of 96 archive pages 13 were
+turned, all but one of them on their side, and 4 straightened.
 """
 
 from __future__ import annotations

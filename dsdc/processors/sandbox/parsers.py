@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
+import psutil
+
 import dsdc
 from dsdc.errors import ParserDied, TookTooLong
 from dsdc.processors.sandbox import protocol
@@ -26,6 +28,9 @@ _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 class ParserKilled(ParserDied):
     """The process that read the document was killed from outside."""
+
+
+_HEAVY_BYTES = 400 << 20  # a child that reads has some 150 MB
 
 
 class Parsers:
@@ -69,7 +74,7 @@ class Parsers:
             try:
                 yield child
             finally:
-                if child.fit and child.answered < self._parsing.recycle_pages:
+                if child.fit and child.answered < self._parsing.recycle_pages and not child.heavy:
                     with self._lock:
                         self._idle.append(child)
                 else:
@@ -113,6 +118,14 @@ class _Child:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def heavy(self) -> bool:
+        """Whether a document made it so big that it should not wait idly for the next one."""
+        try:
+            return bool(psutil.Process(self._process.pid).memory_info().rss > _HEAVY_BYTES)
+        except psutil.Error:
+            return True
 
     def ask(self, request: dict[str, Any], patience_s: float) -> Iterator[protocol.Message]:
         self.fit = False

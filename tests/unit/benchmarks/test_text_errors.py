@@ -22,11 +22,11 @@ def read(left: int, top: int, text: str) -> Word:
     return Word(text, left, top, 10 * len(text), 20, 0.9)
 
 
-TRUTH = (at(0, 0, "Name"), at(100, 3, "Smith"), at(0, 40, "Total"), at(100, 37, "12.50"))
+TRUTH = (at(0, 0, "Name"), at(100, 3, "Smith"), at(0, 40, "Total"), at(100, 37, "12.50"))  # two rows
 
 
 def test_a_page_read_as_it_is_written_has_no_errors() -> None:
-    words = [read(p.box.left, p.box.top, p.text) for p in in_rows(TRUTH)]
+    words = [read(p.box.left, p.box.top, p.text) for p in TRUTH]
     found = page_errors(TRUTH, "Name Smith\n\nTotal  12.50", words)
     assert found.rates() == {
         "cer_sequence": 0,

@@ -1,0 +1,48 @@
+"""`python -m benchmarks NAME [--json]`; alone it lists what there is. A new benchmark is one line here."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from benchmarks import memory, ocr_accuracy
+from dsdc import log
+from dsdc.cli.console import fail
+from dsdc.errors import DsdcError
+from dsdc.settings import settings
+
+app = typer.Typer(
+    name="python -m benchmarks",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+#: Name -> function; its docstring's first line is what the list says of it.
+BENCHMARKS = {
+    "memory": memory.run,
+    "ocr_accuracy": ocr_accuracy.run,
+}
+for name, run in BENCHMARKS.items():
+    app.command(name)(run)
+
+
+@app.callback()
+def options() -> None:
+    """Measurements, never tests: no time and no rate makes one fail."""
+    log.configure("warning", settings().logging.format)
+
+
+def main() -> None:
+    try:
+        app()
+    except DsdcError as error:
+        fail(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
