@@ -1,7 +1,7 @@
 """### Ingest and process
 
 **What.** Takes the files of `data/to_ingest` into the store, then unpacks what is attached to e-mails, renders the
-pages of everything, reads the text (the PDF's own layer or OCR), cleans it, and embeds page images and page texts with CLIP.
+pages of everything, reads the text (the PDF's own layer or OCR), cleans it, and embeds page images and texts with CLIP.
 
 **When.** Within seconds of files arriving (the asset `inbox`, driven by a watcher in the triggerer); every quarter of
 an hour for what is due again after a fault; and by hand. With nothing to do it skips the stages.

@@ -93,7 +93,7 @@ def test_heavy_work_waits_in_pools(dags: dict[str, Any]) -> None:
 def test_stages_are_mapped_and_joined_by_a_report_that_skipping_does_not_skip(dags: dict[str, Any]) -> None:
     dag = dags["ingest_and_process"]
     mapped = {t.task_id for t in dag.tasks if t.is_mapped}
-    assert mapped == {"render", "text", "clean", "embed_images", "embed_texts"}
+    assert mapped == {"unpack", "render", "text", "clean", "embed_images", "embed_texts"}
     stages = {t.task_id: t.partial_kwargs["op_kwargs"]["stage"] for t in dag.tasks if t.is_mapped}
     from dsdc.pipeline.assembly import STAGES
 
