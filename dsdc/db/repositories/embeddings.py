@@ -185,10 +185,6 @@ class Embeddings:
             embed=versions.embed, image=image, words=words, taxonomy=taxonomy, exclude=document_id, limit=limit
         )
 
-    def count(self, processor_id: int) -> int:
-        query = text("SELECT count(*) FROM embeddings WHERE processor_id = :processor")
-        return int(self._session.scalar(query, {"processor": processor_id}) or 0)
-
     def nearest_labelled(
         self,
         *,

@@ -12,34 +12,14 @@ import numpy.typing as npt
 
 from dsdc.errors import ModelError, WeightsError
 from dsdc.processors.contract import Vectors
+from dsdc.processors.embed.library import import_open_clip
 from dsdc.processors.embed.lite import build as lite
 from dsdc.processors.embed.preprocess import PageFit, Pixels, stack
-from dsdc.processors.embed.torchvision_stub import make_importable
 from dsdc.processors.embed.weights import Weights
 from dsdc.processors.embed.windows import Window, Windower, windower
 
 if TYPE_CHECKING:
     import torch
-
-
-def import_open_clip() -> Any:
-    """The module `open_clip`; imported late, since it costs seconds and needs the torchvision stub first."""
-    make_importable()
-    import open_clip
-
-    return open_clip
-
-
-def tag_config(model: str, tag: str) -> dict[str, Any]:
-    """open_clip's entry for a pretrained tag (address, mean, std, …). Raises WeightsError where there is none."""
-    open_clip = import_open_clip()
-    if model not in open_clip.list_models():
-        raise WeightsError(f"open_clip knows no model {model!r}.", hint="Correct clip.model in config.local.yaml.")
-    config: dict[str, Any] = open_clip.get_pretrained_cfg(model, tag)
-    if not config:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
-        raise WeightsError(f"{model} has no pretrained tag {tag!r}.", hint=f"Its tags: {tags}.")
-    return config
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from dsdc.errors import WeightsError
 from dsdc.log import get_logger
 from dsdc.processors.embed import hashing
+from dsdc.processors.embed.library import import_open_clip, tag_config
 from dsdc.processors.embed.lite import build as lite
 from dsdc.settings import Clip
 
@@ -159,8 +160,6 @@ class WeightsStore:
 
     def _download(self) -> None:
         """Fetch a tag's file into `models/clip/hub` and record where it lies."""
-        from dsdc.processors.embed.runtime import import_open_clip, tag_config
-
         config = tag_config(self.clip.model, self.clip.pretrained)
         open_clip = import_open_clip()
         try:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dsdc.errors import ModelError, WeightsError
 from dsdc.processors.embed.embedder import OpenClipEmbedder
-from dsdc.processors.embed.runtime import import_open_clip
+from dsdc.processors.embed.library import import_open_clip
 from dsdc.settings import Clip
 
 TINY = {

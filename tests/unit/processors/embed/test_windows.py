@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dsdc.processors.embed.runtime import import_open_clip
+from dsdc.processors.embed.library import import_open_clip
 from dsdc.processors.embed.windows import windower
 
 WORDS = " ".join(f"invoice {number} total" for number in range(300))
