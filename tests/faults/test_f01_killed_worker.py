@@ -22,7 +22,7 @@ QUICK = {"DSDC_PIPELINE_CLAIM_LEASE_S": "2", "DSDC_PIPELINE_CLAIM_BATCH": "4", "
 def calm(tmp_path_factory: pytest.TempPathFactory, postgres: URL) -> tuple[Site, list[Path]]:
     """A site on which nothing went wrong, and the files that it took."""
     folder = tmp_path_factory.mktemp("calm")
-    samples = generate(folder / "samples", count=8, seed=5)
+    samples = generate(folder / "samples", count=5, seed=5)
     files = [folder / "samples" / sample.file for sample in samples]
     site = make_site(folder, postgres, "calm", **QUICK)
     site.bring(files)
@@ -34,9 +34,6 @@ def assert_same(site: Site, calm: Site) -> None:
     assert site.state() == calm.state()
     assert same_vectors(site, calm)
     assert site.run("fsck") == 0, site.log_tail()
-    before = site.state()
-    finish(site)
-    assert site.state() == before, "running everything again changes nothing"
 
 
 def test_killed_at_every_step_of_every_stage(tmp_path: Path, postgres: URL, calm: tuple[Site, list[Path]]) -> None:
@@ -51,6 +48,8 @@ def test_killed_at_every_step_of_every_stage(tmp_path: Path, postgres: URL, calm
     finish(site)
     assert_same(site, calm[0])
     assert site.query("SELECT count(*) FROM stage_attempts WHERE crashes > 0")[0][0] > 0
+    finish(site)
+    assert_same(site, calm[0])  # running everything again changes nothing
 
 
 def test_killed_in_the_middle_of_reading_a_page(tmp_path: Path, postgres: URL, calm: tuple[Site, list[Path]]) -> None:

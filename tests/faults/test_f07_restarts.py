@@ -15,7 +15,7 @@ from dsdc.samples import generate
 from services.postgres.embedded import temporary_server
 from tests.faults.runs import FULL, Restarts, finish, make_site, same_vectors
 
-DOCUMENTS, RESTARTS = (300, 20) if FULL else (24, 4)
+DOCUMENTS, RESTARTS = (300, 20) if FULL else (12, 4)
 
 
 @pytest.mark.slow

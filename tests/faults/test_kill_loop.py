@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL
 from dsdc.samples import generate
 from tests.faults.runs import FULL, Site, make_site
 
-PAGES, KILLS = (300, 20) if FULL else (24, 3)
+PAGES, KILLS = (300, 20) if FULL else (12, 3)
 #: A process needs some 4 s until it has begun: it is killed within a few seconds of work.
 ALIVE_S = (4.0, 12.0)
 
