@@ -41,8 +41,8 @@ def test_killed_at_every_step_of_every_stage(tmp_path: Path, postgres: URL, calm
     site.bring(calm[1])
     assert site.run("ingest") == 0
     for number, point in enumerate(POINTS):
-        # A later occurrence each time, so that each dies in another stage.
-        status = site.run("process", DSDC_FAILPOINTS=f"{point}=kill@{1 + 2 * number}")
+        # A later occurrence each time, so that they die in different places.
+        status = site.run("process", DSDC_FAILPOINTS=f"{point}=kill@{1 + number}")
         assert status == -signal.SIGKILL, site.log_tail()
         time.sleep(2.2)
     finish(site)
