@@ -71,7 +71,8 @@ def _up(config: Settings, chosen: tuple[Program, ...], timeout_s: float) -> None
     supervisor = control.Supervisor(config)
     names = [program.name for program in chosen]
     states = supervisor.states()
-    if states and all(name in states and states[name].state == "RUNNING" for name in names):
+    # A program counts as STARTING for its first seconds, however well it is.
+    if states and all(name in states and states[name].state in ("RUNNING", "STARTING") for name in names):
         _tell("The platform is running already")
     supervisor.clear_leftovers(_tell)
     control.check_ports(config, chosen)
