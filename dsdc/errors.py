@@ -23,7 +23,7 @@
     │   ├── DatabaseUnavailable
     │   └── LeaseLost                  another worker owns this work now
     ├── ModelError
-    │   ├── WeightsError               CLIP weights missing, corrupt or with another hash
+    │   ├── WeightsError               weights, CLIP's or a head's, missing, corrupt or with another hash
     │   ├── NoChampion
     │   ├── TrackingUnavailable        MLflow does not answer
     │   └── NotEnoughLabels
@@ -161,7 +161,7 @@ class ModelError(DsdcError):
 
 
 class WeightsError(ModelError):
-    """The CLIP weights are missing, corrupt or not the pinned ones."""
+    """Weights, CLIP's or the head's, are missing, damaged or not the ones on record; `dsdc doctor` tells which."""
 
 
 class NoChampion(ModelError):

@@ -128,6 +128,7 @@ def _looks() -> dict[str, Callable[[], str]]:
     looks["clip"] = lambda: _clip(config)
     looks["device"] = _device
     looks["database"] = _database
+    looks["champion"] = lambda: _champion(config)
     return looks
 
 
@@ -190,6 +191,16 @@ def _clip(config: Settings) -> str:
 
     embedder = configured(config).embedder
     return f"{config.clip.model}, weights sha256 {embedder.weights_sha256[:16]}…"
+
+
+def _champion(config: Settings) -> str:
+    from dsdc.ml import recipe, registry
+
+    found = registry.with_alias(config, "champion")
+    if found is None:
+        return "none yet: run the DAG train_model, or dsdc train"
+    recipe.load(found.folder, head_sha256=found.head_sha256)
+    return f"{found.name} version {found.version}, head sha256 {found.head_sha256[:16]}…"
 
 
 def _database() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -16,12 +16,15 @@ log = get_logger(__name__)
 class StopRequest:
     """Within, signals only leave word; who works looks at `requested` and `overdue` where it can stop.
 
+    `break_off` is called when the time to drain is over, and at the second signal: it ends what cannot look.
     Outside the main thread, where Python takes no signal handlers, nothing is changed and nothing is ever requested.
     """
 
-    def __init__(self, drain_s: float) -> None:
+    def __init__(self, drain_s: float, break_off: Callable[[], None]) -> None:
         self._drain_s = drain_s
-        self._since: float | None = None
+        self._break_off = break_off
+        self._timer: threading.Timer | None = None
+        self._over = threading.Event()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -33,18 +36,27 @@ class StopRequest:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _told(self, number: int, _frame: FrameType | None) -> None:
-        if self._since is not None:
+        if self._timer is not None:
+            self._break_off()
             raise KeyboardInterrupt
-        self._since = time.monotonic()
+        self._timer = threading.Timer(self._drain_s, self._end)
+        self._timer.daemon = True
+        self._timer.start()
         log.warning("stage.asked_to_stop", signal=signal.Signals(number).name, drain_s=self._drain_s)
+
+    def _end(self) -> None:
+        self._over.set()
+        self._break_off()
 
     @property
     def requested(self) -> bool:
-        return self._since is not None
+        return self._timer is not None
 
     @property
     def overdue(self) -> bool:
         """Whether what is under way has had its time to finish."""
-        return self._since is not None and time.monotonic() - self._since > self._drain_s
+        return self._over.is_set()

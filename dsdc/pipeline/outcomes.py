@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import DataError, IntegrityError
@@ -22,6 +23,9 @@ from dsdc.settings import Settings
 from dsdc.storage import Storage
 
 log = get_logger(__name__)
+
+#: How often a document is set aside anew, because the same bytes arrived just then and took the copy out of quarantine.
+_TRIES = 3
 
 
 class Outcomes:
@@ -115,12 +119,12 @@ class Outcomes:
             StageAttempts(session).retry(claim, wait_s=wait_s, category=category, message=message)
 
     def _end_failed(self, claim: Claim, category: str, message: str) -> None:
-        rejection = self._rejection(claim.document_id, category, message, claim.failures + 1)
-
         def end(session: Session) -> bool:
             return bool(StageAttempts(session).finish([Finish(claim, "failed", category, message)]))
 
-        self._set_aside(end, rejection, category)
+        self._set_aside(
+            end, lambda: self._rejection(claim.document_id, category, message, claim.failures + 1), category
+        )
 
     def give_up_on_crashes(self) -> None:
         """End what has cost too many workers their lives."""
@@ -131,7 +135,8 @@ class Outcomes:
             def end(session: Session, found: int = attempt_id, said: str = message) -> bool:
                 return StageAttempts(session).give_up(found, said, max_crashes=limit)
 
-            self._set_aside(end, self._rejection(document_id, "crashed", message, crashes), "crashed")
+            prepare = partial(self._rejection, document_id, "crashed", message, crashes)
+            self._set_aside(end, prepare, "crashed")
 
     def _crashed(self) -> list[tuple[int, str, int]]:
         with transaction() as session:
@@ -156,18 +161,19 @@ class Outcomes:
             log.warning("stage.nothing_to_set_aside", document=document_id, error=str(error))
             return None  # the store is at fault, as `dsdc fsck` tells too
 
-    def _set_aside(self, end: Callable[[Session], bool], rejection: Rejection | None, category: str) -> None:
+    def _set_aside(
+        self, end: Callable[[Session], bool], prepare: Callable[[], Rejection | None], category: str
+    ) -> None:
         """End a claim and record the rejection in one transaction: never one without the other."""
-
-        def work() -> bool:
-            with transaction() as session:
-                if not end(session):
-                    return False
-                if rejection is not None:
-                    record_rejection(session, rejection)
-                return True
-
-        if not retrying(work):
+        for tries_left in reversed(range(_TRIES)):
+            rejection = prepare()
+            try:
+                ended = retrying(partial(_record_end, end, rejection))
+                break
+            except BytesMissing:
+                if not tries_left:
+                    raise
+        if not ended:
             if rejection is not None:
                 abandon_rejection(rejection)
             return
@@ -182,6 +188,16 @@ class Outcomes:
             queue = StageAttempts(session)
             for claim in claims:
                 queue.release(claim, reason)
+
+
+def _record_end(end: Callable[[Session], bool], rejection: Rejection | None) -> bool:
+    """One transaction: False where the claim is somebody else's by now."""
+    with transaction() as session:
+        if not end(session):
+            return False
+        if rejection is not None:
+            record_rejection(session, rejection)
+        return True
 
 
 def _finish(claim: Claim, result: Produced[Any]) -> Finish:

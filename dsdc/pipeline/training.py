@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from dsdc.db.repositories.embeddings import Versions
 from dsdc.db.repositories.models import Models, NewModel
 from dsdc.db.session import transaction
-from dsdc.errors import Conflict, SettingsError, WeightsError
+from dsdc.errors import Conflict, NotFound, SettingsError, TrackingUnavailable, WeightsError
 from dsdc.log import get_logger
 from dsdc.ml import gate, recipe, registry
 from dsdc.ml.dataset import Dataset, Snapshot, collect, freeze
@@ -121,7 +121,7 @@ def train_model(
     registry.set_alias(config, "challenger", model_id, author=author, reason="trained")
     if report.promote:
         registry.set_alias(config, "champion", model_id, author=author, reason=report.reason)
-        Tracking(config.mlflow.uri).set_alias(chosen.model_name, "champion", tracked.version)
+        _show_champion(config, chosen.model_name, int(tracked.version))
     log.info("train.finished", version=tracked.version, promoted=report.promote, reason=report.reason)
     return TrainReport(
         model=chosen.model_name,
@@ -271,8 +271,16 @@ def promote_version(version: int, *, author: str, reason: str) -> Registered:
     wanted = registry.by_version(config, version)
     recipe.load(wanted.folder, head_sha256=wanted.head_sha256)
     registry.set_alias(config, "champion", wanted.id, author=author, reason=reason)
-    Tracking(config.mlflow.uri).set_alias(wanted.name, "champion", str(wanted.version))
+    _show_champion(config, wanted.name, wanted.version)
     return wanted
+
+
+def _show_champion(config: Settings, name: str, version: int) -> None:
+    """Move MLflow's alias too. It is there for people to look at: what serves has been decided already."""
+    try:
+        Tracking(config.mlflow.uri).set_alias(name, "champion", str(version))
+    except (TrackingUnavailable, NotFound) as error:
+        log.warning("train.alias_not_shown", model=name, version=version, error=str(error))
 
 
 def roll_back(*, author: str) -> Registered:

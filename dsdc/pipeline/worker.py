@@ -50,7 +50,10 @@ def run_stage(name: str, *, progress: Progress | None = None, assembly: Assembly
     config = settings()
     storage = open_storage(config)
     ready = assembly or retrying(lambda: assemble(config, storage))
-    with StopRequest(config.pipeline.drain_s) as stop, Leases(config.pipeline.claim_lease_s) as leases:
+    with (
+        StopRequest(config.pipeline.drain_s, ready.processors.break_off) as stop,
+        Leases(config.pipeline.claim_lease_s) as leases,
+    ):
         worker = _Worker(config, storage, ready.stage(name), progress, leases, stop)
         report = worker.run()
     log.info("stage.finished", **report.as_dict())
@@ -162,6 +165,8 @@ class _Worker:
     def _compute(self, batch: _Batch) -> None:
         with closing(self._stage.compute(batch.inputs)) as results:
             for produced in results:
+                if self._stop.overdue and produced.error is not None:
+                    return  # what was broken off has not failed
                 batch.add(produced)
                 if self._stop.overdue:
                     return

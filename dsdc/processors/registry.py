@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dsdc.processors.clean import TextCleaner
@@ -20,6 +21,8 @@ class ProcessorSet:
     reader: TextReader
     cleaner: Cleaner
     embedder: Embedder
+    #: Ends what child processes are at, for good; what they were asked for then fails with ParserDied.
+    break_off: Callable[[], None] = lambda: None
 
 
 def configured(config: Settings) -> ProcessorSet:
@@ -31,4 +34,5 @@ def configured(config: Settings) -> ProcessorSet:
         reader=SandboxedReader(config.ocr, parsers),
         cleaner=TextCleaner(),
         embedder=OpenClipEmbedder(config.clip, config.path("models")),
+        break_off=parsers.break_off,
     )

@@ -57,8 +57,8 @@ class KeyRing:
 
 def _ended(config: Auth) -> Ended:
     """All that ended and of which an access token may still be about."""
-    since = datetime.now(UTC) - timedelta(minutes=config.access_minutes + 1, seconds=config.leeway_s)
+    last = timedelta(minutes=config.access_minutes + 1, seconds=config.leeway_s)
     with transaction("auth") as session:
-        subjects = Audit(session).access_ended_since(since)
-        sessions = RefreshTokens(session).families_revoked_since(since)
+        subjects = Audit(session).access_ended_within(last)
+        sessions = RefreshTokens(session).families_revoked_within(last)
     return Ended({who: int(at.timestamp()) for who, at in subjects.items()}, frozenset(str(s) for s in sessions))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -159,8 +159,9 @@ class RefreshTokens:
         query = select(RefreshToken.family).where(RefreshToken.family == family, RefreshToken.revoked.is_not(None))
         return self._session.scalar(query.limit(1)) is not None
 
-    def families_revoked_since(self, when: datetime) -> set[UUID]:
-        query = select(RefreshToken.family).where(RefreshToken.revoked >= when).distinct()
+    def families_revoked_within(self, last: timedelta) -> set[UUID]:
+        """Sign-ins that were ended not longer ago than that, by the database's clock."""
+        query = select(RefreshToken.family).where(RefreshToken.revoked >= func.clock_timestamp() - last).distinct()
         return set(self._session.scalars(query))
 
     def _revoke(self, which: Any) -> int:
@@ -198,11 +199,12 @@ class Audit:
         # Inline: RETURNING the id would need SELECT, which those who only append do not have.
         self._session.execute(insert(AuditLog).values(**values).inline())
 
-    def access_ended_since(self, when: datetime) -> dict[str, datetime]:
-        """Ids of accounts whose access was ended, and when it last was."""
+    def access_ended_within(self, last: timedelta) -> dict[str, datetime]:
+        """Ids of accounts whose access was ended not longer ago than that, and when; by the database's clock."""
         query = (
             select(AuditLog.subject, func.max(AuditLog.at).label("at"))
-            .where(AuditLog.at >= when, AuditLog.action.in_(ENDS_ACCESS), AuditLog.outcome == "ok")
+            .where(AuditLog.at >= func.clock_timestamp() - last)
+            .where(AuditLog.action.in_(ENDS_ACCESS), AuditLog.outcome == "ok")
             .group_by(AuditLog.subject)
         )
         return {row.subject: row.at for row in self._session.execute(query)}

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from dsdc.pipeline.inbox import CLOCK_DOUBT_S
+
 #: missing     a row names bytes that are not there
 #: changed     they have another hash
 #: orphan      bytes that no row names
@@ -20,8 +22,9 @@ Kind = Literal[
     "missing", "changed", "orphan", "leftover", "draft", "reason", "unseen", "hole", "underived", "unfinished"
 ]
 
-#: Bytes are stored before their row is committed: what is younger than this may still get one.
-YOUNG_S = 3600.0
+#: Bytes are stored before their row is committed: what is younger than this may still get one. By the host's clock,
+#: which may have jumped.
+YOUNG_S = CLOCK_DOUBT_S + 3600.0
 
 
 @dataclass(frozen=True)

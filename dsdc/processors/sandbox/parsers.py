@@ -41,7 +41,9 @@ class Parsers:
         self._start = {"parsing": parsing.model_dump(), "render": render.model_dump(), "ocr": ocr.model_dump()}
         self._free = threading.BoundedSemaphore(parsing.at_once)
         self._idle: list[_Child] = []
-        self._lock = threading.Lock()
+        self._busy: set[_Child] = set()
+        self._broken_off = False
+        self._lock = threading.RLock()  # a signal's handler may come while its own thread has it
         weakref.finalize(self, _end_all, self._idle)
 
     @property
@@ -63,6 +65,16 @@ class Parsers:
         with self._child() as child:
             yield from child.ask(request, self._parsing.page_wall_s + patience_s)
 
+    def break_off(self) -> None:
+        """Kill what is at work, for good: whoever waits for an answer, now or later, gets ParserDied.
+
+        From any thread, or a signal's handler.
+        """
+        with self._lock:
+            self._broken_off = True
+            for child in self._busy:
+                child.kill()
+
     def close(self) -> None:
         """End the idle children."""
         _end_all(self._idle)
@@ -71,9 +83,15 @@ class Parsers:
     def _child(self) -> Iterator[_Child]:
         with self._free:
             child = self._borrow()
+            with self._lock:
+                self._busy.add(child)
+                if self._broken_off:
+                    child.kill()
             try:
                 yield child
             finally:
+                with self._lock:
+                    self._busy.discard(child)
                 if child.fit and child.answered < self._parsing.recycle_pages and not child.heavy:
                     with self._lock:
                         self._idle.append(child)
@@ -100,13 +118,15 @@ class _Child:
 
     def __init__(self, start: dict[str, Any]) -> None:
         package = Path(dsdc.__file__).resolve().parent.parent
+        # Of its own, so that what a child leaves behind that is killed goes with it.
+        self._folder = tempfile.TemporaryDirectory(prefix="dsdc-parser-", ignore_cleanup_errors=True)
         # A session of its own: signals meant for the worker's group leave it to finish its page.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "dsdc.processors.sandbox.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            cwd=tempfile.gettempdir(),
-            env=environment() | {"PYTHONPATH": str(package)},
+            cwd=self._folder.name,
+            env=environment() | {"PYTHONPATH": str(package), "TMPDIR": self._folder.name},
             start_new_session=True,
         )
         self._pipes = cast("tuple[IO[bytes], IO[bytes]]", (self._process.stdin, self._process.stdout))
@@ -155,15 +175,20 @@ class _Child:
         ending = signal.Signals(-code).name if code < 0 else f"status {code}"
         return kind(f"The process that read the document ended ({ending}).")
 
-    def end(self) -> None:
-        """Kill it, with whatever it started, and close the pipes."""
+    def kill(self) -> None:
+        """With whatever it started."""
         if self.alive:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill it, and close the pipes."""
+        self.kill()
         self._process.wait()
         for pipe in self._pipes:
             with suppress(BrokenPipeError):
                 pipe.close()
+        self._folder.cleanup()
 
 
 def _too_long(detail: str) -> TookTooLong:
