@@ -177,11 +177,12 @@ def process(
     stage: Annotated[StageName | None, typer.Option(help="Only this stage.")] = None, as_json: AsJson = False
 ) -> None:
     """Work off everything that is pending: unpack, render, text, clean, embed."""
+    from dsdc.db.session import retrying
     from dsdc.pipeline.assembly import STAGES, assemble
     from dsdc.pipeline.worker import run_stage
 
     names = [name for name in STAGES if stage is None or name.split("-")[0] == stage.value]
-    ready = assemble(settings())
+    ready = retrying(lambda: assemble(settings()))
     with bars() as progress:
         reports = [run_stage(name, progress=progress.of(name), assembly=ready).as_dict() for name in names]
     if as_json:

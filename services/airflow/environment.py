@@ -78,6 +78,8 @@ def _running(_: Settings) -> dict[tuple[str, str], str]:
         # Missed heartbeats before a component is called unhealthy: two small cores under load are late.
         ("dag_processor", "health_check_threshold"): "90",
         ("scheduler", "scheduler_health_check_threshold"): "90",
+        # How soon the tasks of a scheduler that died are taken up again (default 300 s).
+        ("scheduler", "orphaned_tasks_check_interval"): "60",
         ("triggerer", "triggerer_health_check_threshold"): "90",
         # A task that starts while everything else starts too must not fail for a slow first answer (default 5 s).
         ("workers", "execution_api_timeout"): "60",

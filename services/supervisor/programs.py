@@ -122,7 +122,7 @@ def _services(config: Settings) -> tuple[Program, ...]:
             health=Health(f"http://127.0.0.1:{config.predict.port}/healthz"),
             metrics="/metrics",
             protected_metrics=True,
-            stop_s=30,  # drains the requests it has begun
+            stop_s=40,  # drains the requests it has begun, for up to 30 s
             title="Prediction API",
         ),
         Program(

@@ -23,7 +23,7 @@ from sqlalchemy.engine import URL
 
 from dsdc.settings import Settings, settings
 from services.postgres.embedded import EmbeddedServer
-from tests.projects import ROOT, forget_settings, make_project
+from tests.projects import ROOT, admin, forget_settings, make_project
 
 DSDC = str(Path(sys.executable).with_name("dsdc"))
 
@@ -167,6 +167,8 @@ class Restarts:
         self.count = 0
 
     def __enter__(self) -> Restarts:
+        # A test server answers before a commit is on disk; one that is to lose its power may not.
+        admin(self._server.url(), f'ALTER ROLE "{self._server.owner}" SET synchronous_commit = on')
         self._thread.start()
         return self
 
