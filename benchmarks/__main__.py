@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
 from benchmarks import memory, ocr_accuracy
 from dsdc import log
-from dsdc.cli.console import fail
-from dsdc.errors import DsdcError
+from dsdc.cli import console
 from dsdc.settings import settings
 
 app = typer.Typer(
@@ -35,13 +32,7 @@ def options() -> None:
 
 
 def main() -> None:
-    try:
-        app()
-    except DsdcError as error:
-        fail(error)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    console.run(app)
 
 
 if __name__ == "__main__":

@@ -167,13 +167,18 @@ class _Bench:
     def whole(self, name: str, make: Callable[[Path, int, str], None], count: int, progress: Bars) -> Whole:
         document = self._bring(name, make, count)
         worker = self._worker()
+        watch = self._watched(worker, name, document, count, progress)
+        return Whole(name, count, watch.worker_mb, watch.parser_mb, float(self._ask(_SPEED, document)))
+
+    def _watched(self, worker: subprocess.Popen[Any], name: str, document: str, count: int, progress: Bars) -> Watch:
+        """Wait for a worker that is to record all pages; gives what was seen of its memory."""
         watch = Watch(worker.pid)
         with watch.sampling():
             while worker.poll() is None:
                 time.sleep(_POLL_S)
                 progress.step(name, done := self._recorded(document), count - done)
         self._require(worker, document, count)
-        return Whole(name, count, watch.worker_mb, watch.parser_mb, float(self._ask(_SPEED, document)))
+        return watch
 
     def resumed(self, name: str, make: Callable[[Path, int, str], None], count: int, progress: Bars) -> Resumed:
         document = self._bring(name, make, count)
@@ -188,12 +193,7 @@ class _Bench:
         before, drawn = self._recorded(document), self._drawn() - already
         time.sleep(LEASE_S + 0.5)
         second = self._worker()
-        watch = Watch(second.pid)
-        with watch.sampling():
-            while second.poll() is None:
-                time.sleep(_POLL_S)
-                progress.step(name, done := self._recorded(document), count - done)
-        self._require(second, document, count)
+        watch = self._watched(second, name, document, count, progress)
         return Resumed(
             name,
             count,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from typer import Typer
 
 from dsdc.errors import DsdcError
 
@@ -25,6 +27,17 @@ def fail(error: DsdcError) -> None:
     err.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
     if error.hint:
         err.print(f"       {escape(error.hint)}", highlight=False, soft_wrap=True)
+
+
+def run(app: Typer) -> None:
+    """Run a command line; a known error becomes a message and exit status 1."""
+    try:
+        app()
+    except DsdcError as error:
+        fail(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def print_json(value: Any) -> None:

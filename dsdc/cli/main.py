@@ -9,9 +9,7 @@ import typer
 
 import dsdc
 from dsdc import log
-from dsdc.cli import clip, database, demo, documents, keys, models, platform, samples, state, users
-from dsdc.cli.console import fail
-from dsdc.errors import DsdcError
+from dsdc.cli import clip, console, database, demo, documents, keys, models, platform, samples, state, users
 from dsdc.settings import settings
 
 app = typer.Typer(
@@ -47,11 +45,5 @@ def options(
 
 
 def main() -> None:
-    """Run the command; a known error becomes a message and exit status 1."""
-    try:
-        app()
-    except DsdcError as error:
-        fail(error)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    """The program `dsdc`."""
+    console.run(app)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -16,8 +15,9 @@ import httpx
 import typer
 
 from dsdc import log
-from dsdc.cli.console import err, fail, out, print_json, table
-from dsdc.errors import Conflict, DsdcError
+from dsdc.cli import console
+from dsdc.cli.console import err, out, print_json, table
+from dsdc.errors import Conflict
 from dsdc.settings import Settings, secrets, settings
 from services.postgres.account import fallback_folder
 from services.supervisor import control
@@ -184,13 +184,7 @@ def data_elsewhere() -> None:
 def main() -> None:
     """Run alone, with errors as one message."""
     log.configure("warning")
-    try:
-        app()
-    except DsdcError as error:
-        fail(error)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    console.run(app)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from dsdc.db.repositories.consistency import Consistency, Hole
 from dsdc.db.repositories.documents import Documents
-from dsdc.db.repositories.pages import PageRow, ProcessedImages
+from dsdc.db.repositories.pages import ProcessedImages
 from dsdc.db.session import transaction
 from dsdc.errors import BytesMissing, DocumentError, DsdcError
 from dsdc.log import get_logger
 from dsdc.pipeline.fsck.places import Places
 from dsdc.pipeline.fsck.report import Kind
+from dsdc.pipeline.stages.render import store_page
 from dsdc.processors.contract import EncodedPage, Renderer
 
 log = get_logger(__name__)
@@ -98,7 +99,7 @@ class PageCheck:
             if Consistency(session).processor(r.stage, r.name, r.version, r.params_hash) != hole.processor_id:
                 return False
         try:
-            rows = [self._store(page) for page in self._rendered(hole.document_id)]
+            rows = [store_page(self._places.storage, page) for page in self._rendered(hole.document_id)]
         except DsdcError as error:
             log.warning("fsck.cannot_fill", document=hole.document_id, error=str(error))
             return False
@@ -108,7 +109,3 @@ class PageCheck:
             if len(rows) == highest > 0:
                 Documents(session).set_page_count(hole.document_id, highest)
             return len(rows) == highest == images.count(hole.document_id, hole.processor_id)
-
-    def _store(self, page: EncodedPage) -> PageRow:
-        stored = self._places.storage.put_bytes("processed", page.data)
-        return PageRow(page.page, stored.key, stored.sha256, stored.size, page.width, page.height, page.mode, page.dpi)

@@ -100,20 +100,22 @@ class RenderStage(Stage[DocumentInput, PageRow]):
         losses = _Losses(document)
         with self._storage.local(document.file_path) as path:
             for page in losses.sift(self._renderer.pages(path, document.media_type, first=document.done + 1)):
-                piece.append(self._store(page))
+                piece.append(store_page(self._storage, page))
                 if len(piece) == PIECE:
                     yield Produced(index, tuple(piece), last=False)
                     piece = []
         yield Produced(index, tuple(piece), partial=losses.summary())
 
-    def _store(self, page: EncodedPage) -> PageRow:
-        stored = self._storage.put_bytes("processed", page.data)
-        return PageRow(page.page, stored.key, stored.sha256, stored.size, page.width, page.height, page.mode, page.dpi)
-
     def record(self, session: Session, source: DocumentInput, rows: Sequence[PageRow]) -> None:
         ProcessedImages(session).add(source.id, self.processor_id, rows)
         if rows:
             Documents(session).set_page_count(source.id, max(row.page for row in rows))
+
+
+def store_page(storage: Storage, page: EncodedPage) -> PageRow:
+    """Put a page's image into the store; gives the row that tells of it."""
+    stored = storage.put_bytes("processed", page.data)
+    return PageRow(page.page, stored.key, stored.sha256, stored.size, page.width, page.height, page.mode, page.dpi)
 
 
 def _abandon(pool: ThreadPoolExecutor, tasks: Sequence[Future[None]], ready: queue.Queue[Produced[PageRow]]) -> None:
