@@ -112,6 +112,12 @@ def active_pdfs(address: bytes, program: bytes, written_to: bytes) -> dict[str, 
     }
 
 
+def left_behind(folder: Path) -> set[Path]:
+    """What lies there outside of the store; the folder in which a waiting parser works does not count, its files do."""
+    found = (path for path in folder.rglob("*") if "data" not in path.parts)
+    return {path for path in found if not (path.is_dir() and path.name.startswith("dsdc-parser-"))}
+
+
 def test_nothing_runs_nobody_is_called_and_nothing_is_written(
     passage: Passage, listener: Listener, scratch: Path, tmp_path: Path
 ) -> None:
@@ -119,15 +125,15 @@ def test_nothing_runs_nobody_is_called_and_nothing_is_written(
     program.write_text(f"#!/bin/sh\ntouch {marker}\n")
     program.chmod(0o755)
     files = active_pdfs(listener.address, bytes(program), bytes(marker))
-    before = {path for path in tmp_path.rglob("*") if "data" not in path.parts}
+    before = left_behind(tmp_path)
     with Watched(every_s=0.002) as watched:
         found = passage.render(files)
         passage.run("text")
     assert found.pop("external content.pdf").brief == ("rejected", "corrupt", ())
     assert {name: one.brief for name, one in found.items()} == dict.fromkeys(found, ("stored", None, (1,)))
     assert not marker.exists()
-    assert {path for path in tmp_path.rglob("*") if "data" not in path.parts} == before
-    assert list(scratch.iterdir()) == []
+    assert left_behind(tmp_path) == before
+    assert left_behind(scratch) == set()
     assert {name for name in watched.names if not name.startswith("python")} <= PROGRAMS
     assert rows("SELECT count(*) FROM original_documents") == [(len(files),)]
     assert "root:" not in " ".join(text for (text,) in rows("SELECT raw_text FROM raw_texts"))
@@ -143,15 +149,15 @@ def test_an_email_with_everything_that_html_can_ask_for_loads_nothing(
     html += b'<img src="%s/pixel"><iframe src="%s/frame"></iframe><body background="%s/back">' % (here, here, here)
     html += b'<script src="%s/js"></script><object data="%s/object"></object><p>Read me</p>' % (here, here)
     html += b'<img src="file:///etc/passwd"><meta http-equiv=refresh content="0;url=%s/meta">' % here
-    before = {path for path in tmp_path.rglob("*") if "data" not in path.parts}
+    before = left_behind(tmp_path)
     with Watched(every_s=0.002) as watched:
         found = passage.render({"active.eml": email(html, b"text/html; charset=utf-8")})
         passage.run("text")
     assert found["active.eml"].brief == ("stored", None, (1,))
     ((text,),) = rows("SELECT raw_text FROM raw_texts")
     assert text.endswith("Read me")
-    assert {path for path in tmp_path.rglob("*") if "data" not in path.parts} == before
-    assert list(scratch.iterdir()) == []
+    assert left_behind(tmp_path) == before
+    assert left_behind(scratch) == set()
     assert {name for name in watched.names if not name.startswith("python")} <= PROGRAMS
     passage.check()
 

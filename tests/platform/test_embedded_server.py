@@ -70,7 +70,9 @@ def test_data_outlives_a_stop_and_a_kill(folder: Path) -> None:
         server.stop()
         server.start()
         ask(server, "INSERT INTO kept VALUES (43)")
-        psutil.Process(server.pid).kill()
+        killed = psutil.Process(server.pid)
+        killed.kill()
+        killed.wait(timeout=10)
         assert (folder / "data" / "postmaster.pid").exists()
         server.start()
         assert ask(server, "SELECT sum(answer) FROM kept") == 85
