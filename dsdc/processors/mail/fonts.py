@@ -37,6 +37,8 @@ class _Font(TTFont):
 
     def __init__(self, name: str, file: Path) -> None:
         super().__init__(name, str(file), shapable=False)
+        # ReportLab gives all names of one face to the font that came first: another user of the same file, or us to it.
+        self.face.name = name.encode("ascii")
         self.face.charToGlyph = _Glyphs(self.face.charToGlyph)
 
     def addObjects(self, doc: PDFDocument) -> None:  # noqa: N802 - ReportLab's name

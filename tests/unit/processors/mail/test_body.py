@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from email.message import EmailMessage
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +37,39 @@ def test_a_page_has_the_header_and_the_text(texts) -> None:
 def test_equal_messages_give_equal_bytes(save) -> None:
     source = save(letter("Grüße, Привет, 你好 😀\n" * 90))
     assert body_pdf(source) == body_pdf(source)
+
+
+def _body_after(source: Path, setup: str) -> bytes:
+    """`body_pdf` in a process of its own, which runs `setup` first: ReportLab's fonts are the whole process's."""
+    script = f"""
+import sys
+from pathlib import Path
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
+from dsdc.processors.mail.body import body_pdf
+from dsdc.samples.fonts import FAMILIES, pdf_name
+{setup}
+sys.stdout.buffer.write(body_pdf(Path(sys.argv[1])))
+"""
+    return subprocess.run([sys.executable, "-c", script, source], check=True, capture_output=True, timeout=120).stdout
+
+
+_DRAW_SAMPLES = "for face in FAMILIES['sans']: pdf_name(face)"
+
+
+def test_whoever_used_the_same_font_file_before_changes_nothing(save) -> None:
+    source = save(letter("Grüße, Привет, 你好 😀 हिन्दी \ue000\n"))
+    assert _body_after(source, _DRAW_SAMPLES) == _body_after(source, "")
+
+
+def test_whoever_uses_the_same_font_file_afterwards_gets_their_own_font(save) -> None:
+    source = save(letter("Grüße, Привет, 你好 😀\n"))
+    afterwards = f"""
+body_pdf(Path(sys.argv[1]))
+{_DRAW_SAMPLES}
+assert [type(pdfmetrics.getFont(pdf_name(face))) for face in FAMILIES["sans"]] == [TTFont] * 4
+"""
+    assert _body_after(source, afterwards) == _body_after(source, "")
 
 
 def test_the_page_is_drawn(save) -> None:
