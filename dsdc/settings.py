@@ -14,7 +14,7 @@ from typing import Literal
 
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -141,24 +141,26 @@ class Train(Section):
     experiment: str = "dsdc"
     model_name: str = "dsdc-head"
     seed: int = 20260101
-    epochs: int = Field(200, ge=1)
-    patience: int = Field(25, ge=1)
-    batch: int = Field(256, ge=1)
+    folds: int = Field(5, ge=2, le=20)
+    epochs: int = Field(60, ge=1)
+    batch: int = Field(64, ge=8)
     learning_rate: float = Field(0.002, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     hidden: int = Field(256, ge=1)
     dropout: float = Field(0.5, ge=0, lt=1)
-    modality_dropout: float = Field(0.15, ge=0, lt=0.5)
-    label_smoothing: float = Field(0.05, ge=0, lt=1)
-    valid_share: float = Field(0.15, gt=0, lt=0.5)
-    test_share: float = Field(0.15, gt=0, lt=0.5)
-    min_per_class: int = Field(4, ge=3)
+    modality_dropout: float = Field(0.2, ge=0, lt=0.5)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    members: int = Field(3, ge=1, le=20)
+    ngrams: int = Field(20_000, ge=10)
+    topics: int = Field(300, ge=1)
+    judge_c: float = Field(20.0, gt=0)
+    min_per_class: int = Field(4, ge=2)
 
 
 class Predict(Section):
     host: str = "127.0.0.1"
     port: int = 8000
-    review_threshold: float = Field(0.5, ge=0, le=1)
+    review_budget: float = Field(0.15, ge=0, lt=1)
     coverage: float = Field(0.9, gt=0, lt=1)
     top: int = Field(5, ge=1)
     neighbours: int = Field(5, ge=0)
@@ -264,12 +266,6 @@ class Settings(BaseSettings):
     monitoring: Monitoring = Monitoring()
     logging: Logging = Logging()
     taxonomy: TaxonomySettings
-
-    @model_validator(mode="after")
-    def _shares(self) -> Settings:
-        if self.train.valid_share + self.train.test_share > 0.6:
-            raise ValueError("train.valid_share + train.test_share leave too little to train on")
-        return self
 
     @classmethod
     def settings_customise_sources(

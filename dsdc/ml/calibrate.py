@@ -1,44 +1,102 @@
-"""From scores to probabilities that mean what they say: temperature scaling (Guo et al. 2017, arXiv 1706.04599)."""
+"""From the components' scores to probabilities that mean what they say: stacking, by the log score.
+
+`p ~ prod_j p_j ** w_j` with weights of zero or more, learnt on held-out documents by their log likelihood (a proper
+scoring rule). With one component this is temperature scaling (Guo et al. 2017, arXiv 1706.04599) with `w = 1 / T`;
+with several it is their logarithmic opinion pool (Hinton 2002), which also says how much each is worth.
+
+Weights are learnt apart for documents judged by their image alone, by their text alone, and by both: a head that was
+sure enough with both is not so with one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal, get_args
+
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.optimize import minimize
+from scipy.special import softmax
 
 from dsdc.errors import NotEnoughLabels
-from dsdc.ml.features import Floats, Ints
+from dsdc.ml.features import Block, Floats, Ints
 
 Doubles = npt.NDArray[np.float64]
 
-_COLDEST, _HOTTEST = 0.05, 20.0
-#: Width, in nats, of the prior on log T around 0. It counts as one document, and keeps a handful of validation
-#: documents that all came out right from asking for certainty; among hundreds it is not felt.
-_PRIOR_WIDTH = 1.0
+#: What a document is judged by.
+Evidence = Literal["both", "image", "text"]
+EVIDENCE: tuple[Evidence, ...] = get_args(Evidence)
+Weights = Mapping[Evidence, tuple[float, ...]]
+
+_LARGEST = 20.0
+#: Weight of the prior around equal shares, in documents: it keeps a handful of held-out documents that all came out
+#: right from asking for certainty; among hundreds it is not felt.
+_PRIOR = 1.0
+#: The one modality that is no reading of the text.
+_IMAGE = "image"
 
 
-def fit_temperature(logits: Floats, labels: Ints) -> float:
-    """The temperature under which `[n, classes]` held-out logits have the least negative log likelihood.
+def evidence(blocks: Mapping[str, Block]) -> Ints:
+    """`[n]` what each document is judged by, as positions in `EVIDENCE`."""
+    n = len(next(iter(blocks.values())).present)
+    image, words = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    for name, block in blocks.items():
+        if name == _IMAGE:
+            image |= block.present
+        else:
+            words |= block.present
+    return np.where(image & words, 0, np.where(words, 2, np.where(image, 1, 0))).astype(np.int64)
 
-    Above 1 the head was too sure of itself, below 1 not sure enough. The order of the classes stays as it was.
+
+def only(blocks: Mapping[str, Block], kind: Evidence) -> dict[str, Block]:
+    """The same documents as if they had no other evidence."""
+    if kind == "both":
+        return dict(blocks)
+    return {name: block if (name == _IMAGE) == (kind == "image") else block.without() for name, block in blocks.items()}
+
+
+def fit_weights(scores: Floats, labels: Ints) -> tuple[float, ...]:
+    """Weights of the components, from `[n, components, classes]` held-out log-probabilities.
 
     Raises:
         NotEnoughLabels: when there are no held-out documents.
     """
     if not len(labels):
         raise NotEnoughLabels("No held-out documents to calibrate with.", hint="Label more documents of each class.")
-    scores = logits.astype(np.float64)
+    logs = scores.astype(np.float64)
+    start = np.full(logs.shape[1], 1 / logs.shape[1])
+    right = logs[np.arange(len(labels)), :, labels]
 
-    def cost(log_temperature: float) -> float:
-        likely = log_softmax(scores / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels]
-        return float(-likely.sum() + 0.5 * (log_temperature / _PRIOR_WIDTH) ** 2)
+    def cost(weights: Doubles) -> tuple[float, Doubles]:
+        mixed = np.einsum("j,njc->nc", weights, logs)
+        peak = mixed.max(axis=1, keepdims=True)
+        total = np.exp(mixed - peak).sum(axis=1)
+        shares = np.exp(mixed - peak) / total[:, None]
+        likely = right @ weights - (peak[:, 0] + np.log(total))
+        slope = np.einsum("nc,njc->j", shares, logs) - right.sum(axis=0)
+        away = weights - start
+        return float(-likely.sum() + 0.5 * _PRIOR * away @ away), slope + _PRIOR * away
 
-    found = minimize_scalar(cost, bounds=(np.log(_COLDEST), np.log(_HOTTEST)), method="bounded")
-    return float(np.exp(found.x))
+    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=[(0.0, _LARGEST)] * len(start))
+    return tuple(float(weight) for weight in found.x)
 
 
-def probabilities(logits: Floats, temperature: float) -> Doubles:
-    """`[n, classes]` probabilities of the logits at this temperature; each row sums to 1."""
-    calibrated: Doubles = softmax(logits.astype(np.float64) / temperature, axis=1)
+def fit_all(scores: Mapping[Evidence, Floats], labels: Ints, usable: Mapping[Evidence, Ints]) -> Weights:
+    """Weights for each kind of evidence, of which `usable` are the rows that have it; without any, those of `both`."""
+    overall = fit_weights(scores["both"], labels)
+    return {
+        kind: fit_weights(scores[kind][rows], labels[rows]) if len(rows := usable[kind]) and kind in scores else overall
+        for kind in EVIDENCE
+    }
+
+
+def probabilities(scores: Floats, weights: Weights, kinds: Ints) -> Doubles:
+    """`[n, classes]` probabilities; each row sums to 1.
+
+    Args:
+        scores: `[n, components, classes]` log-probabilities.
+        kinds: `[n]`, of `evidence`.
+    """
+    table = np.array([weights[kind] for kind in EVIDENCE])
+    calibrated: Doubles = softmax(np.einsum("nj,njc->nc", table[kinds], scores.astype(np.float64)), axis=1)
     return calibrated

@@ -1,82 +1,103 @@
-"""The head: pooled page vectors of each modality, and what is missing, to one logit a class."""
+"""The head: what is known of a document, by modality, to log-probabilities of its classes.
+
+Several components judge side by side, and `calibrate` learns how much each is worth: networks that see every modality
+at once (one component, the mean of a few that differ in their seed alone), and one linear judge for each sparse
+modality, which no network of this size reads as well as a linear model does.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Self, cast
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array, diags_array
+from sklearn.decomposition import TruncatedSVD
 from torch import Tensor, nn
 
-from dsdc.ml.features import Block
+from dsdc.ml.features import Block, Floats
+from dsdc.settings import Train
 
 #: Standard deviations under this are of a constant column, which says nothing.
 _LEAST_STD = 1e-6
 #: Mean length of a standardised row. Raw columns of unit deviation have a length of sqrt(width), at which Adam's equal
 #: steps in every weight overshoot: validation loss 7.3 instead of 2.1 after the first epochs on 160 real pages.
 _LENGTH = 3.0
+#: Chance that one number of the input is dropped in training; that of a whole modality is a setting.
+_INPUT_DROPOUT = 0.2
+NETWORK = "network"
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything needed to build an empty head: `widths` by modality in order of reading, `classes` outputs."""
+    """Everything needed to build an empty head.
+
+    `widths` by modality in order of reading, as they come in. `kept` is, for each sparse modality, how many of its
+    columns are read, and `topics` into how many numbers the networks get them.
+    """
 
     widths: Mapping[str, int]
+    kept: Mapping[str, int]
+    topics: Mapping[str, int]
     classes: int
+    members: int
     hidden: int
     dropout: float
     modality_dropout: float
 
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Who judges, in the order of the scores."""
+        return NETWORK, *self.kept
+
+    def inputs(self) -> int:
+        """Numbers that a network reads, a mask for each modality among them."""
+        return sum(self.topics.get(name, width) for name, width in self.widths.items()) + len(self.widths)
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Blocks as tensors on one device: by modality `[n, width]` values and `[n]` presence (0.0 or 1.0)."""
+    """Documents as a head's networks read them: `[n, width]` values by modality, `[n]` presence (0.0 or 1.0).
 
-    values: dict[str, Tensor]
-    present: dict[str, Tensor]
+    `judged` holds what the linear judges of the sparse modalities say: `[n, classes]` logits, 0 where missing.
+    """
 
-    @classmethod
-    def of(cls, blocks: Mapping[str, Block], device: torch.device) -> Batch:
-        return cls(
-            {name: torch.from_numpy(block.values).to(device, torch.float32) for name, block in blocks.items()},
-            {name: torch.from_numpy(block.present).to(device, torch.float32) for name, block in blocks.items()},
-        )
+    values: Mapping[str, Tensor]
+    present: Mapping[str, Tensor]
+    judged: Mapping[str, Tensor]
 
     def __getitem__(self, rows: Tensor | slice) -> Batch:
+        """Some documents, for the networks alone."""
         return Batch(
             {name: values[rows] for name, values in self.values.items()},
-            {name: present[rows] for name, present in self.present.items()},
+            {name: values[rows] for name, values in self.present.items()},
+            {},
         )
 
     def __len__(self) -> int:
         return len(next(iter(self.present.values())))
 
 
-class Tower(nn.Module):
-    """One modality: standardised with the training set's statistics, silenced where missing, projected.
+class Scale(nn.Module):
+    """A dense modality, standardised with the training documents' statistics, silent where it is missing.
 
     Columns are divided by the square root of their deviation, half-way between trusting the embedding's own scale
     and giving each column the same: on real pages the full way lets noisy columns in, and none hides small ones.
-
-    `linear` goes straight to the logits, so that the head is a linear classifier at the least; `project` feeds the
-    hidden layer, where modalities meet.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, width: int, hidden: int, classes: int, dropout: float) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
-        self.drop = nn.Dropout(dropout)
-        self.project = nn.Linear(width, hidden, bias=False)
-        self.linear = nn.Linear(width, classes, bias=False)
-        nn.init.zeros_(self.linear.weight)
 
     @torch.no_grad()
-    def standardise_by(self, values: Tensor, present: Tensor) -> None:
+    def fit(self, values: Tensor, present: Tensor) -> None:
         """Take mean and scale from the rows that are present; with fewer than two the defaults stay."""
         rows = values[present > 0]
         if len(rows) < 2:
@@ -87,61 +108,182 @@ class Tower(nn.Module):
         self.mean.copy_(rows.mean(dim=0))
         self.scale.copy_(scale * (_LENGTH / length))
 
-    def forward(self, values: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """`[n, width]` values and `[n]` presence to `[n, hidden]` and `[n, classes]`, both zero where missing."""
-        standard = self.drop((values - self.mean) * self.scale * present[:, None])
-        return self.project(standard), self.linear(standard)
+    def forward(self, values: Tensor, present: Tensor) -> Tensor:
+        """`[n, width]` to the same."""
+        return (values - self.mean) * self.scale * present[:, None]
 
 
-class DocumentHead(nn.Module):
-    """Classifier of documents of which any modality may be missing; small enough to train on ten pages a class.
+class Counts(nn.Module):
+    """A sparse modality: tf-idf of its telling columns for a linear judge, and their topics (LSA) for the networks.
 
-    Towers are summed into one hidden layer beside the masks, and their own linear logits are added. In training,
-    `modality_dropout` is the chance that a document that has several modalities loses one.
+    Weights are `(1 + log n) * idf`, rows have length 1 (Salton, Buckley 1988). Columns that occur in one training
+    document only are left out; of the rest, those in most documents are kept.
+    """
+
+    columns: Tensor
+    idf: Tensor
+    topics: Tensor
+    judge: Tensor
+    bias: Tensor
+
+    def __init__(self, kept: int, topics: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("columns", torch.zeros(kept, dtype=torch.int64))
+        self.register_buffer("idf", torch.ones(kept))
+        self.register_buffer("topics", torch.zeros(kept, topics))
+        self.register_buffer("judge", torch.zeros(classes, kept))
+        self.register_buffer("bias", torch.zeros(classes))
+        self.scale = Scale(topics)
+
+    @classmethod
+    def fitted(cls, counts: csr_array, *, most: int, topics: int, classes: int, seed: int) -> Counts:
+        """From training documents' `[n, width]` counts; `judge` and `bias` are left to be learnt."""
+        found_in = counts.count_nonzero(axis=0)
+        order = np.argsort(-found_in, kind="stable")[:most]
+        columns = np.sort(order[found_in[order] >= min(2, max(1, counts.shape[0] // 2))])
+        idf = np.log((1 + counts.shape[0]) / (1 + found_in[columns])) + 1
+        chosen = max(0, min(topics, len(columns) - 1, counts.shape[0] - 1))
+        made = cls(len(columns), chosen, classes)
+        made.columns.copy_(torch.from_numpy(columns))
+        made.idf.copy_(torch.from_numpy(idf))
+        if chosen:
+            axes = TruncatedSVD(chosen, random_state=seed).fit(made.weigh(counts)).components_.T
+            made.topics.copy_(torch.from_numpy(np.ascontiguousarray(axes)))
+        return made
+
+    def weigh(self, counts: csr_array) -> csr_array:
+        """`[n, width]` counts to `[n, kept]` tf-idf."""
+        weighted = csr_array(counts[:, self.columns.numpy()], dtype=np.float32)
+        weighted.eliminate_zeros()
+        weighted.data = 1 + np.log(weighted.data)
+        weighted = csr_array(weighted @ diags_array(self.idf.numpy()))
+        lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1))).ravel()
+        return csr_array(diags_array((1 / np.maximum(lengths, _LEAST_STD)).astype(np.float32)) @ weighted)
+
+    def reduce(self, weighted: csr_array) -> Floats:
+        """`[n, kept]` tf-idf to `[n, topics]`."""
+        return np.asarray(weighted @ self.topics.numpy(), dtype=np.float32)
+
+    def score(self, weighted: csr_array) -> Floats:
+        """`[n, kept]` tf-idf to `[n, classes]` logits of the linear judge."""
+        return np.asarray(weighted @ self.judge.numpy().T + self.bias.numpy(), dtype=np.float32)
+
+
+class Member(nn.Module):
+    """One network: all modalities, and which of them are missing, through one hidden layer.
+
+    In training, `modality_dropout` is the chance of each modality to be lost, so that a document of which only some
+    are there is nothing new; one always stays.
     """
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.architecture = architecture
-        self.names = tuple(architecture.widths)
-        hidden, classes = architecture.hidden, architecture.classes
-        self.towers = nn.ModuleDict(
-            {n: Tower(w, hidden, classes, architecture.dropout) for n, w in architecture.widths.items()}
-        )
-        self.masks = nn.Linear(len(self.names), hidden)
-        self.norm = nn.LayerNorm(hidden)
+        self.modality_dropout = architecture.modality_dropout
+        self.hidden = nn.Linear(architecture.inputs(), architecture.hidden)
         self.drop = nn.Dropout(architecture.dropout)
-        self.out = nn.Linear(hidden, classes)
-        # The hidden path starts silent: training begins as a linear classifier and bends where the data ask for it.
-        nn.init.zeros_(self.out.weight)
-
-    def standardise_by(self, batch: Batch) -> None:
-        """Set every tower's mean and scale from training documents."""
-        for name in self.names:
-            self.tower(name).standardise_by(batch.values[name], batch.present[name])
-
-    def tower(self, name: str) -> Tower:
-        """The tower of one modality."""
-        return cast("Tower", self.towers[name])
+        self.out = nn.Linear(architecture.hidden, architecture.classes)
 
     def forward(self, batch: Batch) -> Tensor:
         """`[n, classes]` logits."""
-        present = torch.stack([batch.present[name] for name in self.names], dim=1)
-        if self.training and self.architecture.modality_dropout:
-            present = self._lose_some(present)
-        hidden = self.masks(present)
-        linear = torch.zeros(len(batch), self.architecture.classes, device=present.device)
-        for column, name in enumerate(self.names):
-            towards_hidden, logits = self.tower(name)(batch.values[name], present[:, column])
-            hidden, linear = hidden + towards_hidden, linear + logits
-        bent: Tensor = self.out(self.drop(nn.functional.gelu(self.norm(hidden))))
-        return bent + linear
+        present = torch.stack(list(batch.present.values()), dim=1)
+        kept = self._lose_some(present) if self.training else present
+        parts = [values * kept[:, i, None] for i, values in enumerate(batch.values.values())]
+        if self.training:
+            parts = [nn.functional.dropout(part, _INPUT_DROPOUT) for part in parts]
+        hidden = nn.functional.gelu(self.hidden(torch.cat([*parts, kept], dim=1)))
+        return cast("Tensor", self.out(self.drop(hidden)))
 
     def _lose_some(self, present: Tensor) -> Tensor:
-        """`[n, modalities]` presence after modality dropout: one modality at most, never a document's last one."""
-        chosen = torch.rand_like(present).mul(present).argmax(dim=1)
-        losing = (torch.rand(len(present), device=present.device) < self.architecture.modality_dropout) & (
-            present.sum(dim=1) > 1
+        """`[n, modalities]` presence after modality dropout; the sum over the rest is made up for by their scale."""
+        staying = (torch.rand_like(present) >= self.modality_dropout).to(present.dtype) * present
+        last = nn.functional.one_hot(torch.rand_like(present).mul(present).argmax(dim=1), present.shape[1])
+        staying = torch.where(staying.sum(dim=1, keepdim=True) > 0, staying, last * present)
+        return staying / (1 - self.modality_dropout)
+
+
+class DocumentHead(nn.Module):
+    """Classifier of documents of which any modality may be missing; learns from ten pages a class."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        kept, topics = architecture.kept, architecture.topics
+        dense = {name: width for name, width in architecture.widths.items() if name not in kept}
+        self.scales = nn.ModuleDict({name: Scale(width) for name, width in dense.items()})
+        self.counts = nn.ModuleDict({name: Counts(n, topics[name], architecture.classes) for name, n in kept.items()})
+        self.members = nn.ModuleList(Member(architecture) for _ in range(architecture.members))
+
+    def sparse(self, name: str) -> Counts:
+        """The reader of one sparse modality."""
+        return cast("Counts", self.counts[name])
+
+    def to_device(self, device: torch.device) -> Self:
+        """Everything but the readers of what is sparse, whose products are small, and exact on the CPU."""
+        self.scales.to(device)
+        self.members.to(device)
+        for reader in self.counts.values():
+            cast("Counts", reader).scale.to(device)
+        return self
+
+    def read(self, blocks: Mapping[str, Block]) -> Batch:
+        """Documents as the components see them, on the head's device."""
+        device = self._device()
+        values, present, judged = {}, {}, {}
+        for name in self.architecture.widths:
+            block = blocks[name]
+            present[name] = torch.from_numpy(block.present).to(device, torch.float32)
+            if name in self.architecture.kept:
+                counts = self.sparse(name)
+                rows = counts.weigh(cast("csr_array", block.values))
+                judged[name] = torch.from_numpy(counts.score(rows)).to(device) * present[name][:, None]
+                topics = torch.from_numpy(counts.reduce(rows)).to(device)
+                values[name] = counts.scale(topics, present[name])
+            else:
+                dense = torch.from_numpy(np.asarray(block.values)).to(device, torch.float32)
+                values[name] = self.scales[name](dense, present[name])
+        return Batch(values, present, judged)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """`[n, components, classes]` log-probabilities; those of a judge whose modality is missing are all equal."""
+        networks = torch.stack([torch.log_softmax(member(batch), dim=1) for member in self.members])
+        together = networks.logsumexp(dim=0) - math.log(len(self.members))
+        judged = [torch.log_softmax(logits, dim=1) for logits in batch.judged.values()]
+        return torch.stack([together, *judged], dim=1)
+
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
+
+
+def untrained(blocks: Mapping[str, Block], classes: int, config: Train) -> DocumentHead:
+    """A head for these training documents: readers fitted (scales, idf, topics), judges and networks still to learn."""
+    counts = {
+        name: Counts.fitted(
+            cast("csr_array", block.values)[block.present],
+            most=config.ngrams,
+            topics=config.topics,
+            classes=classes,
+            seed=config.seed,
         )
-        lost = nn.functional.one_hot(chosen, present.shape[1]).to(present.dtype) * losing[:, None]
-        return present - lost
+        for name, block in blocks.items()
+        if block.sparse
+    }
+    architecture = Architecture(
+        widths={name: block.width for name, block in blocks.items() if block.width},
+        kept={name: len(reader.columns) for name, reader in counts.items()},
+        topics={name: reader.topics.shape[1] for name, reader in counts.items()},
+        classes=classes,
+        members=config.members,
+        hidden=config.hidden,
+        dropout=config.dropout,
+        modality_dropout=config.modality_dropout,
+    )
+    head = DocumentHead(architecture)
+    head.counts.update(counts)
+    for name in architecture.widths:
+        block, present = blocks[name], torch.from_numpy(blocks[name].present).float()
+        if name in counts:
+            topics = counts[name].reduce(counts[name].weigh(cast("csr_array", block.values)))
+            counts[name].scale.fit(torch.from_numpy(topics), present)
+        else:
+            cast("Scale", head.scales[name]).fit(torch.from_numpy(np.asarray(block.values)).float(), present)
+    return head

@@ -34,16 +34,23 @@ def fit_floor(probabilities: Doubles, labels: Ints, coverage: float) -> float:
 
 
 def prediction_sets(probabilities: Doubles, floor: float | npt.NDArray[np.float64]) -> Bools:
-    """`[n, classes]` membership: every class at or above the floor (one, or one a class), and always the likeliest."""
+    """`[n, classes]` membership: every class at or above the floor, and always the likeliest.
+
+    Args:
+        floor: one for all, `[n, 1]` or `[classes]`.
+    """
     sets: Bools = probabilities >= np.asarray(floor)
     sets[np.arange(len(sets)), probabilities.argmax(axis=1)] = True
     return sets
 
 
-def prediction_set(probabilities: Doubles, floor: float | npt.NDArray[np.float64]) -> Ints:
-    """Class indices in one document's set, likeliest first; never empty. `probabilities` is `[classes]`."""
-    members = np.flatnonzero(prediction_sets(probabilities[None], floor)[0])
-    return members[np.argsort(-probabilities[members], kind="stable")]
+def fit_threshold(confidence: Doubles, review_budget: float) -> float:
+    """The probability from which an answer is accepted, so that this share of documents like these is reviewed.
+
+    Args:
+        confidence: `[n]` calibrated probability of each held-out document's likeliest class.
+    """
+    return float(np.quantile(confidence, review_budget, method="lower")) if len(confidence) else 0.0
 
 
 def decision(probability: float, threshold: float) -> Decision:

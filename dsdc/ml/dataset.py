@@ -6,18 +6,24 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
+from sqlalchemy.orm import Session
 
 from dsdc.db.repositories.embeddings import Embeddings, PageVector, Versions
 from dsdc.db.repositories.labels import CurrentLabel, Labels
 from dsdc.db.repositories.models import Member, Snapshots
+from dsdc.db.repositories.texts import RawTexts
 from dsdc.db.session import transaction
 from dsdc.errors import NotEnoughLabels
+from dsdc.ml.described import describe
 from dsdc.ml.features import Block, DocumentSet, Floats, pool_pages
-from dsdc.ml.split import Split, duplicate_groups
+from dsdc.ml.split import Fold, duplicate_groups
+from dsdc.processors.contract import Word
+from dsdc.processors.describe import ReadPage
+from dsdc.processors.registry import ProcessorSet
 from dsdc.taxonomy import Taxonomy
 
 #: Pages whose image vectors are nearer than this are scans of one original.
@@ -25,12 +31,20 @@ DUPLICATE_COSINE = 0.995
 
 
 @dataclass(frozen=True)
+class Known:
+    """What the head is asked about: one document's page vectors, and its pages as they were read."""
+
+    vectors: Sequence[PageVector]
+    pages: Sequence[ReadPage]
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """A DocumentSet, and for each of its rows the label and the embeddings behind it."""
+    """A DocumentSet, and for each of its rows the label and what is known behind it."""
 
     data: DocumentSet
     labels: tuple[CurrentLabel, ...]
-    vectors: tuple[tuple[PageVector, ...], ...]
+    known: tuple[Known, ...]
     left_out: Mapping[str, int]  # class -> labelled documents of it, too few to train on
     unembedded: int  # labelled documents that have no embedding of these versions
 
@@ -44,7 +58,7 @@ class Snapshot:
     documents: int
 
 
-def collect(taxonomy: Taxonomy, versions: Versions, *, min_per_class: int) -> Dataset:
+def collect(taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet, *, min_per_class: int) -> Dataset:
     """Every labelled document with embeddings of these processor versions, ordered by document id.
 
     Raises:
@@ -52,11 +66,8 @@ def collect(taxonomy: Taxonomy, versions: Versions, *, min_per_class: int) -> Da
     """
     with transaction() as session:
         labels = [label for label in Labels(session).current(taxonomy.name) if label.label in taxonomy.slugs]
-        rows = Embeddings(session).of_documents([label.document_id for label in labels], versions)
-    pages: dict[str, list[PageVector]] = defaultdict(list)
-    for row in rows:
-        pages[row.document_id].append(row)
-    embedded = [label for label in labels if pages[label.document_id]]
+        known = known_of(session, [label.document_id for label in labels], versions)
+    embedded = [label for label in labels if known[label.document_id].vectors]
     counts = Counter(label.label for label in embedded)
     classes = tuple(slug for slug in taxonomy.slugs if counts[slug] >= min_per_class)
     if len(classes) < 2:
@@ -66,23 +77,42 @@ def collect(taxonomy: Taxonomy, versions: Versions, *, min_per_class: int) -> Da
             hint="Put labelled documents into data/to_ingest/<class>/ and run ingest_and_process.",
         )
     kept = [label for label in embedded if label.label in classes]
-    vectors = tuple(tuple(pages[label.document_id]) for label in kept)
+    behind = tuple(known[label.document_id] for label in kept)
     return Dataset(
-        data=_arrays(kept, vectors, classes),
+        data=_arrays(kept, blocks_of(behind, processors), classes),
         labels=tuple(kept),
-        vectors=vectors,
+        known=behind,
         left_out={slug: n for slug, n in counts.items() if slug not in classes},
         unembedded=len(labels) - len(embedded),
     )
 
 
-def pooled(vectors: Sequence[Sequence[PageVector]], width: int | None = None) -> tuple[Block, Block]:
+def known_of(session: Session, document_ids: Sequence[str], versions: Versions) -> dict[str, Known]:
+    """What the store knows of these documents, as these versions made it."""
+    vectors: dict[str, list[PageVector]] = defaultdict(list)
+    for vector in Embeddings(session).of_documents(document_ids, versions):
+        vectors[vector.document_id].append(vector)
+    pages: dict[str, list[ReadPage]] = defaultdict(list)
+    for page in RawTexts(session).of_documents(document_ids, render=versions.render, text=versions.text):
+        words = tuple(Word(*word) for word in page.words)
+        pages[page.document_id].append(ReadPage(page.raw_text, words, page.width, page.height))
+    return {document_id: Known(vectors[document_id], pages[document_id]) for document_id in document_ids}
+
+
+def blocks_of(documents: Sequence[Known], processors: ProcessorSet) -> dict[str, Block]:
+    """Everything that a head reads of these documents, by modality."""
+    # Reading the width off the embedder would load CLIP, which a training has no other use for.
+    width = next((len(v.vector) for d in documents for v in d.vectors), None) or processors.embedder.width
+    image, text = pooled([document.vectors for document in documents], width)
+    return {"image": image, "text": text} | describe(processors.describers, [d.pages for d in documents])
+
+
+def pooled(vectors: Sequence[Sequence[PageVector]], width: int) -> tuple[Block, Block]:
     """Image and text blocks of documents, each given by its page vectors."""
-    known = width or next(len(v.vector) for pages in vectors for v in pages)
     blocks = []
     for modality in ("image", "text"):
-        matrices = [_matrix([v for v in pages if v.modality == modality], known) for pages in vectors]
-        blocks.append(pool_pages(matrices, known))
+        matrices = [_matrix([v for v in pages if v.modality == modality], width) for pages in vectors]
+        blocks.append(pool_pages(matrices, width))
     return blocks[0], blocks[1]
 
 
@@ -90,35 +120,39 @@ def _matrix(vectors: Sequence[PageVector], width: int) -> Floats:
     return np.stack([v.vector for v in vectors]) if vectors else np.zeros((0, width), dtype=np.float32)
 
 
-def _arrays(
-    labels: Sequence[CurrentLabel], vectors: Sequence[Sequence[PageVector]], classes: tuple[str, ...]
-) -> DocumentSet:
-    image, text = pooled(vectors)
-    ids = tuple(label.document_id for label in labels)
+def _arrays(labels: Sequence[CurrentLabel], blocks: Mapping[str, Block], classes: tuple[str, ...]) -> DocumentSet:
+    image, text = blocks["image"], blocks["text"]
     return DocumentSet(
-        document_ids=ids,
+        document_ids=tuple(label.document_id for label in labels),
         labels=np.array([classes.index(label.label) for label in labels], dtype=np.int64),
         classes=classes,
-        image=image.values,
-        text=text.values,
+        image=np.asarray(image.values),
+        text=np.asarray(text.values),
         has_image=image.present,
         has_text=text.present,
-        groups=duplicate_groups(embeddings=image.values, min_cosine=DUPLICATE_COSINE),
+        groups=duplicate_groups(embeddings=np.asarray(image.values), min_cosine=DUPLICATE_COSINE),
+        extra={name: block for name, block in blocks.items() if name not in ("image", "text")},
     )
 
 
 def freeze(
-    dataset: Dataset, split: Split, taxonomy: Taxonomy, versions: Versions, params: Mapping[str, Any]
+    dataset: Dataset,
+    folds: Sequence[Fold],
+    taxonomy: Taxonomy,
+    processors: Mapping[str, int],
+    params: Mapping[str, Any],
 ) -> Snapshot:
-    """Record the dataset with its split; equal content is one snapshot.
+    """Record the dataset with its folds; equal content is one snapshot.
 
-    The hash covers documents, labels, splits and the vectors' own bytes, but no row numbers: the same rows restored
-    into another database have the same hash. Embedding the archive anew may change last digits of vectors, with the
-    batches that pages happen to be in, and so the hash.
+    The hash covers documents, labels, folds, the vectors' own bytes and the texts with their words, but no row numbers:
+    the same rows restored into another database have the same hash. Embedding the archive anew may change last digits
+    of vectors, with the batches that pages happen to be in, and so the hash.
+
+    Args:
+        processors: ids of the processors' versions, by stage or modality.
     """
-    members = _members(dataset, split)
+    members = _members(dataset, folds)
     content = _content(dataset, members, taxonomy)
-    processors = {"render": versions.render, "text": versions.text, "clean": versions.clean, "embed": versions.embed}
     with transaction() as session:
         snapshot_id = Snapshots(session).add(
             content,
@@ -131,16 +165,16 @@ def freeze(
     return Snapshot(snapshot_id, content, len(members))
 
 
-def _members(dataset: Dataset, split: Split) -> list[Member]:
-    part_of = {int(row): name for name, rows in split.parts().items() for row in rows}
+def _members(dataset: Dataset, folds: Sequence[Fold]) -> list[Member]:
+    fold_of = {int(row): f"fold-{number}" for number, fold in enumerate(folds) for row in fold.test}
     return [
         Member(
             document_id=label.document_id,
             label_id=label.label_id,
             label=label.label,
-            split=part_of[row],
+            split=fold_of[row],
             duplicate_group=int(dataset.data.groups[row]),
-            embedding_ids=[v.id for v in dataset.vectors[row]],
+            embedding_ids=[v.id for v in dataset.known[row].vectors],
         )
         for row, label in enumerate(dataset.labels)
     ]
@@ -149,10 +183,13 @@ def _members(dataset: Dataset, split: Split) -> list[Member]:
 def _content(dataset: Dataset, members: Sequence[Member], taxonomy: Taxonomy) -> str:
     digest = hashlib.sha256()
     digest.update(json.dumps({"taxonomy": taxonomy.name, "classes": dataset.data.classes}).encode())
-    for member, label, vectors in zip(members, dataset.labels, dataset.vectors, strict=True):
+    for member, label, known in zip(members, dataset.labels, dataset.known, strict=True):
         pages = hashlib.sha256()
-        for vector in vectors:
+        for vector in known.vectors:
             pages.update(f"{vector.page}{vector.modality}".encode() + vector.vector.tobytes())
+        for page in known.pages:
+            words = [astuple(word) for word in page.words]
+            pages.update(json.dumps([page.text, words, page.width, page.height]).encode())
         line = (member.document_id, member.label, label.source, member.split, pages.hexdigest())
         digest.update("\x1f".join(line).encode())
     return digest.hexdigest()

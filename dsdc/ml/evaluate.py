@@ -27,12 +27,16 @@ _LEAST_PROBABILITY = 1e-12
 
 @dataclass(frozen=True)
 class Scored:
-    """n documents with their right class `[n]`, probabilities `[n, classes]` and prediction sets `[n, classes]`."""
+    """n documents with their right class `[n]`, probabilities `[n, classes]` and prediction sets `[n, classes]`.
+
+    `accepted` `[n]` says which answers stand without a person's look; None where nobody decided.
+    """
 
     classes: tuple[str, ...]
     labels: Ints
     probabilities: Doubles
     sets: Bools
+    accepted: Bools | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,7 +67,8 @@ class Scored:
         return np.bincount(self.labels * k + self.predicted, minlength=k * k).reshape(k, k)
 
     def take(self, rows: Ints) -> Scored:
-        return Scored(self.classes, self.labels[rows], self.probabilities[rows], self.sets[rows])
+        accepted = None if self.accepted is None else self.accepted[rows]
+        return Scored(self.classes, self.labels[rows], self.probabilities[rows], self.sets[rows], accepted)
 
 
 class Metric(ABC):
@@ -216,6 +221,26 @@ class ErrorsCaught20(ErrorsCaught):
     share = 0.20
 
 
+class ReviewedShare(Metric):
+    """Share of the documents that a person is to look at; NaN where nobody decided."""
+
+    name = "reviewed"
+
+    def __call__(self, scored: Scored) -> float:
+        return math.nan if scored.accepted is None else float((~scored.accepted).mean())
+
+
+class AcceptedAccuracy(Metric):
+    """Accuracy of the answers that stand without a person's look; NaN where there are none."""
+
+    name = "accuracy_accepted"
+    interval = True
+
+    def __call__(self, scored: Scored) -> float:
+        accepted = scored.accepted
+        return float(scored.correct[accepted].mean()) if accepted is not None and accepted.any() else math.nan
+
+
 METRICS: tuple[Metric, ...] = (
     Accuracy(),
     MacroF1(),
@@ -230,6 +255,8 @@ METRICS: tuple[Metric, ...] = (
     ErrorsCaught5(),
     ErrorsCaught11(),
     ErrorsCaught20(),
+    ReviewedShare(),
+    AcceptedAccuracy(),
 )
 
 
@@ -301,9 +328,13 @@ def evaluate(scored: Scored, *, groups: Ints | None = None, resamples: int = 100
     """
     if not len(scored):
         raise ValueError("there are no documents to evaluate on")
+    values = {metric.name: metric(scored) for metric in METRICS}
+    if groups is not None:
+        alone = scored.take(np.sort(np.unique(groups, return_index=True)[1]))
+        values |= {"accuracy_without_duplicates": Accuracy()(alone), "documents_without_duplicates": float(len(alone))}
     return Evaluation(
         scored=scored,
-        values={metric.name: metric(scored) for metric in METRICS},
+        values=values,
         intervals=_intervals(scored, groups, resamples, seed) if resamples else {},
         per_class={slug: _class_report(scored, index) for index, slug in enumerate(scored.classes)},
     )

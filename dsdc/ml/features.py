@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -18,17 +19,29 @@ _SHORTEST = 1e-6
 
 @dataclass(frozen=True)
 class Block:
-    """One modality of n documents: `values` is `[n, width]`, zero where `present` `[n]` is False."""
+    """One modality of n documents: `values` is `[n, width]`, zero where `present` `[n]` is False.
 
-    values: Floats
+    Counts of many thousand kinds, nearly all zero (n-grams), come as a sparse array.
+    """
+
+    values: Floats | csr_array
     present: Bools
 
     @property
     def width(self) -> int:
         return int(self.values.shape[1])
 
+    @property
+    def sparse(self) -> bool:
+        return isinstance(self.values, csr_array)
+
     def __getitem__(self, rows: Ints) -> Block:
         return Block(self.values[rows], self.present[rows])
+
+    def without(self) -> Block:
+        """The same documents, the modality missing in all of them."""
+        empty = csr_array(self.values.shape, dtype=np.float32) if self.sparse else np.zeros_like(self.values)
+        return Block(empty, np.zeros_like(self.present))
 
 
 @dataclass(frozen=True)
@@ -55,12 +68,12 @@ class DocumentSet:
 
     def __post_init__(self) -> None:
         columns = (self.labels, self.groups, *(part for b in self.blocks().values() for part in (b.values, b.present)))
-        if any(len(column) != len(self.document_ids) for column in columns):
-            raise ValueError(f"{len(self.document_ids)} documents, but columns of {[len(c) for c in columns]} rows")
+        if any(column.shape[0] != len(self.document_ids) for column in columns):
+            raise ValueError(f"{len(self.document_ids)} documents, but columns of {[c.shape[0] for c in columns]} rows")
         if len(self) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
             raise ValueError(f"labels must be from 0 to {len(self.classes) - 1}")
         for name, block in self.blocks().items():
-            if block.values.ndim != 2 or not np.isfinite(block.values).all():
+            if block.values.ndim != 2 or not _finite(block.values):
                 raise ValueError(f"{name} must be finite numbers in the shape [documents, width]")
 
     def __len__(self) -> int:
@@ -89,6 +102,10 @@ class DocumentSet:
         """Documents of each class, by slug, in the order of the classes."""
         found = np.bincount(self.labels, minlength=len(self.classes))
         return {slug: int(n) for slug, n in zip(self.classes, found, strict=True)}
+
+
+def _finite(values: Floats | csr_array) -> bool:
+    return bool(np.isfinite(values.data if isinstance(values, csr_array) else values).all())
 
 
 def pool_pages(vectors_per_document: Sequence[Floats], width: int | None = None) -> Block:

@@ -1,116 +1,174 @@
-"""From labelled documents to a head that knows how sure it is: train, calibrate, promise a coverage, evaluate."""
+"""From labelled documents to a head that knows how sure it is: cross-fit, calibrate, promise a coverage, train on all.
+
+Every document is scored once by a head that has learnt from neither it nor a duplicate of it. Those held-out scores are
+what calibration, prediction sets and the review threshold are learnt from, and what the model is judged by; the head
+that serves then learns from all documents. It has a fifth more to learn from than the heads that were judged, so the
+estimate errs on the cautious side.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dsdc.errors import NotEnoughLabels
 from dsdc.ml import calibrate, conformal
+from dsdc.ml.calibrate import EVIDENCE, Evidence, Weights
 from dsdc.ml.evaluate import Evaluation, Scored, evaluate
 from dsdc.ml.features import DocumentSet, Floats, Ints
-from dsdc.ml.split import Split, make_folds
-from dsdc.ml.train import Progress, TrainingRun, logits, train
+from dsdc.ml.split import Fold, make_folds
+from dsdc.ml.train import Progress, TrainingRun, scores, train
 from dsdc.settings import Train
 
-#: From this many validation documents on, they alone are enough to calibrate with.
-ENOUGH_TO_CALIBRATE = 1000
-CALIBRATION_FOLDS = 5
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What turns scores into an answer.
+
+    `weights` of the components and `floors` (the probability from which a class enters the prediction set) by what a
+    document is judged by; under `review` a person is to look.
+    """
+
+    weights: Weights
+    floors: Mapping[Evidence, float]
+    review: float
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A training run, its calibration on held-out scores, and what it is worth on validation and test parts."""
+    """The head that serves, its thresholds, and what heads like it are worth on documents that they have not seen.
+
+    `estimate` has one row a document, in the order of the dataset; `folds` say which documents were held out together.
+    """
 
     run: TrainingRun
-    temperature: float
+    thresholds: Thresholds
     coverage: float
-    floor: float
-    valid: Evaluation
-    test: Evaluation
+    review_budget: float
+    folds: tuple[Fold, ...]
+    estimate: Evaluation
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Who judges, in the order of the weights."""
+        return self.run.head.architecture.components
 
 
 def fit(
     data: DocumentSet,
-    split: Split,
     config: Train,
     *,
     coverage: float,
+    review_budget: float,
+    folds: Sequence[Fold] | None = None,
     resamples: int = 1000,
     progress: Progress | None = None,
 ) -> Fitted:
-    """Train on one split, calibrate on held-out scores, evaluate on the test part.
-
-    The validation part also chose the epoch, so its own figures flatter; the test part's do not. Where the validation
-    part is small, calibration uses cross-fitted scores of everything but the test part (`_held_out`).
+    """Estimate by cross-fitting, then train on everything.
 
     Args:
         coverage: share of new documents whose prediction set is to hold the right class.
+        review_budget: share of new documents that a person can look at.
+        folds: made from the settings, unless given.
         resamples: bootstrap draws for the intervals; 0 leaves them out.
 
     Raises:
-        NotEnoughLabels: when there is too little to train, validate or test with.
+        NotEnoughLabels: when there are fewer different documents than folds, or fewer than two classes.
     """
-    run = train(data, split, config, progress)
-    scores = logits(run.head, data, split.valid)
-    held_out, labels = _held_out(data, split, config, scores)
-    temperature = calibrate.fit_temperature(held_out, labels)
-    floor = conformal.fit_floor(calibrate.probabilities(held_out, temperature), labels, coverage)
-    test = logits(run.head, data, split.test)
+    parts = tuple(folds or make_folds(data.labels, data.groups, folds=config.folds, seed=config.seed))
+    told = _Share(progress, len(parts) + 1)
+    held_out = cross_fit(data, parts, config, told)
+    estimate = judge(data, parts, held_out, coverage=coverage, review_budget=review_budget, resamples=resamples)
+    everything = np.arange(len(data))
     return Fitted(
-        run=run,
-        temperature=temperature,
+        run=train(data, config, told.part(len(parts))),
+        thresholds=_thresholds(data, held_out, everything, coverage, review_budget),
         coverage=coverage,
-        floor=floor,
-        valid=evaluate(
-            _scored(data, split.valid, scores, temperature, floor),
-            groups=data.groups[split.valid],
-            resamples=resamples,
-        ),
-        test=evaluate(
-            _scored(data, split.test, test, temperature, floor), groups=data.groups[split.test], resamples=resamples
-        ),
+        review_budget=review_budget,
+        folds=parts,
+        estimate=estimate,
     )
 
 
-def _held_out(data: DocumentSet, split: Split, config: Train, validation: Floats) -> tuple[Floats, Ints]:
-    """Scores `[n, classes]` of documents by heads that did not learn from them, and their labels.
-
-    A handful of validation documents says little about how sure a head may be, so with fewer than
-    `ENOUGH_TO_CALIBRATE` everything but the test part is scored in folds, each by a head trained on the others
-    (cross-fitting). Those heads learn from a fifth less than the final one, which errs on the cautious side.
-    """
-    if len(split.valid) >= ENOUGH_TO_CALIBRATE:
-        return validation, data.labels[split.valid]
-    known = data.take(np.sort(np.concatenate([split.train, split.valid])))
-    try:
-        folds = make_folds(
-            known.labels, known.groups, folds=CALIBRATION_FOLDS, valid_share=config.valid_share, seed=config.seed
-        )
-        parts = [(fold.test, logits(train(known, fold, config).head, known, fold.test)) for fold in folds]
-    except NotEnoughLabels:
-        return validation, data.labels[split.valid]
-    rows = np.concatenate([rows for rows, _ in parts])
-    return np.concatenate([part for _, part in parts]), known.labels[rows]
+def cross_fit(
+    data: DocumentSet, folds: Sequence[Fold], config: Train, progress: _Share | None = None
+) -> dict[Evidence, Floats]:
+    """`[n, components, classes]` held-out scores of every document, by each kind of evidence alone and by all of it."""
+    found: dict[Evidence, list[Floats]] = {kind: [] for kind in EVIDENCE}
+    for number, fold in enumerate(folds):
+        head = train(data.take(fold.train), config, progress.part(number) if progress else None).head
+        blocks = data.take(fold.test).blocks()
+        for kind in EVIDENCE:
+            found[kind].append(scores(head, calibrate.only(blocks, kind)))
+    order = np.argsort(np.concatenate([fold.test for fold in folds]))
+    return {kind: np.concatenate(parts)[order] for kind, parts in found.items()}
 
 
-def cross_validate(data: DocumentSet, folds: Sequence[Split], config: Train, *, coverage: float) -> Evaluation:
-    """Every document scored by a head that has seen neither it nor a duplicate: `fit` on each fold, tests together.
+def judge(
+    data: DocumentSet,
+    folds: Sequence[Fold],
+    held_out: Mapping[Evidence, Floats],
+    *,
+    coverage: float,
+    review_budget: float,
+    resamples: int = 1000,
+) -> Evaluation:
+    """What held-out scores are worth: those of each fold with the thresholds that the other folds ask for."""
+    kinds = calibrate.evidence(data.blocks())
+    probabilities = np.empty((len(data), len(data.classes)))
+    sets = np.empty((len(data), len(data.classes)), dtype=bool)
+    accepted = np.empty(len(data), dtype=bool)
+    for fold in folds:
+        learnt = _thresholds(data, held_out, fold.train, coverage, review_budget)
+        rows = fold.test
+        probabilities[rows] = calibrate.probabilities(held_out["both"][rows], learnt.weights, kinds[rows])
+        sets[rows] = conformal.prediction_sets(probabilities[rows], floor_of(learnt.floors, kinds[rows]))
+        accepted[rows] = probabilities[rows].max(axis=1) >= learnt.review
+    scored = Scored(data.classes, data.labels, probabilities, sets, accepted)
+    return evaluate(scored, groups=data.groups, resamples=resamples)
 
-    Each fold's test rows are scored with its own head, temperature and floor, as a user would meet them.
-    """
-    parts = [fit(data, split, config, coverage=coverage, resamples=0).test.scored for split in folds]
-    together = Scored(
-        classes=data.classes,
-        labels=np.concatenate([part.labels for part in parts]),
-        probabilities=np.concatenate([part.probabilities for part in parts]),
-        sets=np.concatenate([part.sets for part in parts]),
-    )
-    return evaluate(together, groups=np.concatenate([data.groups[split.test] for split in folds]))
+
+def floor_of(floors: Mapping[Evidence, float], kinds: Ints) -> conformal.Doubles:
+    """`[n, 1]` floors of documents judged by `kinds`."""
+    return np.array([floors[kind] for kind in EVIDENCE])[kinds][:, None]
 
 
-def _scored(data: DocumentSet, rows: Ints, scores: Floats, temperature: float, floor: float) -> Scored:
-    found = calibrate.probabilities(scores, temperature)
-    return Scored(data.classes, data.labels[rows], found, conformal.prediction_sets(found, floor))
+def _thresholds(
+    data: DocumentSet, held_out: Mapping[Evidence, Floats], rows: Ints, coverage: float, review_budget: float
+) -> Thresholds:
+    """From the held-out scores of these rows."""
+    blocks = {name: block[rows] for name, block in data.blocks().items()}
+    labels, kinds = data.labels[rows], calibrate.evidence(blocks)
+    given = {kind: part[rows] for kind, part in held_out.items()}
+    usable = {kind: np.flatnonzero(np.isin(kinds, (0, number))) for number, kind in enumerate(EVIDENCE)}
+    usable["both"] = np.arange(len(rows))
+    weights = calibrate.fit_all(given, labels, usable)
+    floors: dict[Evidence, float] = {}
+    for number, kind in enumerate(EVIDENCE):
+        those = usable[kind]
+        judged_by = kinds if kind == "both" else np.full(len(rows), number)
+        found = calibrate.probabilities(given[kind][those], weights, judged_by[those])
+        floors[kind] = conformal.fit_floor(found, labels[those], coverage)
+    confidence = calibrate.probabilities(given["both"], weights, kinds).max(axis=1)
+    return Thresholds(weights, floors, conformal.fit_threshold(confidence, review_budget))
+
+
+class _Share:
+    """Progress of several trainings as that of one, in hundredths of a training: their lengths may differ."""
+
+    def __init__(self, progress: Progress | None, parts: int) -> None:
+        self._progress = progress
+        self._parts = parts
+
+    def part(self, number: int) -> Progress | None:
+        """What training `number` reports to."""
+        progress = self._progress
+        if progress is None:
+            return None
+
+        def told(done: int, left: int) -> None:
+            run = 100 * number + 100 * done // (done + left)
+            progress(run, 100 * self._parts - run)
+
+        return told

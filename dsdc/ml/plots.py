@@ -70,19 +70,11 @@ def risk_coverage_curve(scored: Scored) -> Figure:
     return figure
 
 
-def training_curves(epochs: Sequence[Epoch], best_epoch: int) -> Figure:
-    """Losses on the left axis, validation accuracy on the right, the chosen epoch marked."""
+def training_curve(epochs: Sequence[Epoch]) -> Figure:
+    """Loss of the networks, one after the other, smoothing and class weights in."""
     figure, axes = _canvas(6.8, 4.2)
-    numbers = [point.epoch for point in epochs]
-    axes.plot(numbers, [p.train_loss for p in epochs], color=_FAINT, label="training loss (smoothed)")
-    axes.plot(numbers, [p.valid_loss for p in epochs], color=_INK, label="validation loss")
-    axes.axvline(best_epoch, color="black", linestyle=":", label=f"best epoch ({best_epoch})")
-    right = axes.twinx()
-    right.plot(numbers, [p.valid_accuracy for p in epochs], color=_SECOND, label="validation accuracy")
-    axes.set(xlabel="epoch", ylabel="loss, nats", title="Training")
-    right.set(ylim=(0, 1.02), ylabel="accuracy")
-    handles = [handle for a in (axes, right) for handle in a.get_legend_handles_labels()[0]]
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
+    axes.plot([point.epoch for point in epochs], [point.train_loss for point in epochs], color=_INK)
+    axes.set(xlabel="epoch, counted through all networks", ylabel="training loss, nats", title="Training")
     return figure
 
 

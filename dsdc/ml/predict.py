@@ -1,4 +1,4 @@
-"""One document's pooled vectors -> a class, how sure it is, what else it may be, and whether a person should look."""
+"""What is known of one document -> a class, how sure it is, what else it may be, and whether a person should look."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from dsdc.ml.calibrate import Doubles
 from dsdc.ml.conformal import Decision
 from dsdc.ml.features import Block
 from dsdc.ml.recipe import Head, load
@@ -51,25 +50,19 @@ class Classifier:
 
     @property
     def review_threshold(self) -> float:
-        return self._head.recipe.review_threshold
+        return self._head.recipe.review.threshold
 
-    def probabilities(self, image: Block, words: Block) -> Doubles:
-        """`[n, classes]`, calibrated."""
-        return self._head.predict_proba(image.values, words.values, image.present, words.present)
-
-    def classify(self, image: Block, words: Block) -> Verdict:
+    def classify(self, blocks: Mapping[str, Block]) -> Verdict:
         """The verdict on one document: blocks of one row."""
-        return self.verdict(self.probabilities(image, words)[0])
-
-    def verdict(self, probabilities: Doubles) -> Verdict:
-        """From `[classes]` probabilities."""
-        order = probabilities.argsort(kind="stable")[::-1]
-        named = [(self.classes[i], round(float(probabilities[i]), 6)) for i in order]
+        probabilities = self._head.predict_proba(blocks)
+        members = self._head.prediction_sets(probabilities, blocks)[0]
+        order = probabilities[0].argsort(kind="stable")[::-1]
+        named = [(self.classes[i], round(float(probabilities[0, i]), 6)) for i in order]
         return Verdict(
             label=named[0][0],
             probability=named[0][1],
             top=tuple(named[: self._top]),
             probabilities=dict(named),
-            prediction_set=tuple(self.classes[i] for i in self._head.prediction_set(probabilities)),
-            decision=self._head.decide(probabilities),
+            prediction_set=tuple(self.classes[i] for i in order if members[i]),
+            decision=self._head.decide(named[0][1]),
         )

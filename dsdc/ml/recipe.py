@@ -15,24 +15,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
 from dsdc.errors import WeightsError
 from dsdc.ml import calibrate, conformal
-from dsdc.ml.calibrate import Doubles
-from dsdc.ml.classifier import Architecture, Batch, DocumentHead
-from dsdc.ml.features import Block, Bools, Floats, Ints
-from dsdc.ml.fit import Fitted
-from dsdc.ml.train import head_bytes
+from dsdc.ml.calibrate import Doubles, Evidence
+from dsdc.ml.classifier import Architecture, DocumentHead
+from dsdc.ml.features import Block, Bools
+from dsdc.ml.fit import Fitted, floor_of
+from dsdc.ml.train import head_bytes, scores
 from dsdc.settings import Train
 from dsdc.taxonomy import LabelClass
 
 HEAD_FILE = "head.safetensors"
 RECIPE_FILE = "recipe.json"
-_LIBRARIES = ("torch", "numpy", "safetensors", "scikit-learn", "open-clip-torch", "pillow")
+_LIBRARIES = ("torch", "numpy", "scipy", "safetensors", "scikit-learn", "open-clip-torch", "pillow")
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
@@ -59,23 +58,36 @@ class Shape(_Part):
     """See `classifier.Architecture`; `widths` in the order in which the head reads them."""
 
     widths: dict[str, int]
+    kept: dict[str, int]
+    topics: dict[str, int]
     classes: int = Field(ge=2)
+    members: int = Field(ge=1)
     hidden: int = Field(ge=1)
     dropout: float
     modality_dropout: float
 
 
 class Calibration(_Part):
-    method: Literal["temperature"] = "temperature"
-    temperature: float = Field(gt=0)
+    """See `calibrate`: a weight for each component, by what a document is judged by."""
+
+    method: Literal["stacking"] = "stacking"
+    components: tuple[str, ...]
+    weights: dict[Evidence, tuple[float, ...]]
 
 
 class Conformal(_Part):
-    """`floor` is the probability from which a class enters the prediction set."""
+    """`floors` are the probabilities from which a class enters the prediction set, by what a document is judged by."""
 
     method: Literal["lac"] = "lac"
     coverage: float = Field(gt=0, lt=1)
-    floor: float = Field(ge=0, le=1)
+    floors: dict[Evidence, float]
+
+
+class Review(_Part):
+    """Answers under `threshold` are for a person; it was chosen so that these are `budget` of all documents."""
+
+    budget: float = Field(ge=0, lt=1)
+    threshold: float = Field(ge=0, le=1)
 
 
 class Origin(_Part):
@@ -91,14 +103,14 @@ class Origin(_Part):
 class Recipe(_Part):
     """Everything needed to serve a head and to say where it came from; `classes` are in the order of its outputs."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     kind: Literal["document-head"] = "document-head"
     head_sha256: str = Field(pattern=_SHA256)
     shape: Shape
     classes: tuple[ClassName, ...]
     calibration: Calibration
     conformal: Conformal
-    review_threshold: float = Field(ge=0, le=1)
+    review: Review
     origin: Origin
     training: Train
 
@@ -152,12 +164,8 @@ class Head:
         """Slugs in the order of the outputs."""
         return self.recipe.slugs
 
-    def predict_proba(self, image: Floats, text: Floats, has_image: Bools, has_text: Bools) -> Doubles:
-        """Calibrated `[n, classes]` of pooled `[n, width]` vectors, zero where `has_…` `[n]` is False."""
-        return self.predict_blocks({"image": Block(image, has_image), "text": Block(text, has_text)})
-
-    def predict_blocks(self, blocks: Mapping[str, Block]) -> Doubles:
-        """The same from any modalities by name; one that the head does not know is an error, as is a missing one.
+    def predict_proba(self, blocks: Mapping[str, Block]) -> Doubles:
+        """Calibrated `[n, classes]`, from all the modalities that the head was trained on, present or not.
 
         Raises:
             ValueError: when modalities or widths are not the ones that the head was trained on.
@@ -165,33 +173,34 @@ class Head:
         given = {name: block.width for name, block in blocks.items() if block.width}
         if given != self.recipe.shape.widths:
             raise ValueError(f"the head reads {self.recipe.shape.widths}, but was given {given}")
-        with torch.inference_mode():
-            scores = self.model(Batch.of(blocks, next(self.model.parameters()).device)).cpu().numpy()
-        return calibrate.probabilities(scores, self.recipe.calibration.temperature)
+        found = scores(self.model, blocks)
+        return calibrate.probabilities(found, self.recipe.calibration.weights, calibrate.evidence(blocks))
 
-    def prediction_set(self, probabilities: Doubles) -> Ints:
-        """Class indices of one document's set, likeliest first, from `[classes]` probabilities."""
-        return conformal.prediction_set(probabilities, self.recipe.conformal.floor)
+    def prediction_sets(self, probabilities: Doubles, blocks: Mapping[str, Block]) -> Bools:
+        """`[n, classes]` membership, from `[n, classes]` probabilities of these documents."""
+        floors = floor_of(self.recipe.conformal.floors, calibrate.evidence(blocks))
+        return conformal.prediction_sets(probabilities, floors)
 
-    def decide(self, probabilities: Doubles) -> conformal.Decision:
-        """Accept or review, from one document's `[classes]` probabilities."""
-        return conformal.decision(float(probabilities.max()), self.recipe.review_threshold)
+    def decide(self, probability: float) -> conformal.Decision:
+        """Accept or review, from the likeliest class's probability."""
+        return conformal.decision(probability, self.recipe.review.threshold)
 
 
-def recipe_of(fitted: Fitted, *, classes: tuple[LabelClass, ...], review_threshold: float, origin: Origin) -> Recipe:
+def recipe_of(fitted: Fitted, *, classes: tuple[LabelClass, ...], origin: Origin) -> Recipe:
     """The recipe of a fitted head; `classes` give the display names of its slugs, and may hold others too.
 
     Raises:
         KeyError: when a class of the head has no display name.
     """
     names = {c.slug: c.name for c in classes}
+    architecture = fitted.run.head.architecture
     return Recipe(
         head_sha256=fitted.run.head_sha256,
-        shape=Shape(**_shape(fitted.run.head.architecture)),
+        shape=Shape(**vars(architecture)),
         classes=tuple(ClassName(slug=slug, name=names[slug]) for slug in fitted.run.classes),
-        calibration=Calibration(temperature=fitted.temperature),
-        conformal=Conformal(coverage=fitted.coverage, floor=fitted.floor),
-        review_threshold=review_threshold,
+        calibration=Calibration(components=architecture.components, weights=dict(fitted.thresholds.weights)),
+        conformal=Conformal(coverage=fitted.coverage, floors=dict(fitted.thresholds.floors)),
+        review=Review(budget=fitted.review_budget, threshold=fitted.thresholds.review),
         origin=origin,
         training=fitted.run.config,
     )
@@ -247,10 +256,6 @@ def code_commit(root: Path) -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip()
-
-
-def _shape(architecture: Architecture) -> dict[str, Any]:
-    return {**vars(architecture), "widths": dict(architecture.widths)}
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dsdc.db.repositories.models import Alias, Models, NewModel, Snapshots
+from dsdc.db.repositories.models import Alias, Models, NewModel
 from dsdc.db.session import transaction
 from dsdc.db.tables import ModelVersion
 from dsdc.errors import NoChampion, NotFound
@@ -131,12 +131,6 @@ def by_version(config: Settings, version: int) -> Registered:
     if found is None:
         raise NotFound(f"{config.train.model_name} has no version {version}.")
     return _registered(config, found)
-
-
-def learnt_documents(snapshot_id: int) -> set[str]:
-    """Documents that a model of this snapshot has learnt from or was calibrated on."""
-    with transaction() as session:
-        return {m.document_id for m in Snapshots(session).members(snapshot_id) if m.split != "test"}
 
 
 def _registered(config: Settings, row: ModelVersion) -> Registered:

@@ -1,7 +1,8 @@
-"""Train, validation and test parts that no duplicate crosses; and which documents are duplicates."""
+"""Folds that no duplicate crosses; and which documents are duplicates."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,59 +22,34 @@ _LEAST_BITS = 8
 
 
 @dataclass(frozen=True)
-class Split:
-    """Row numbers of a DocumentSet, ascending; each row is in exactly one part."""
+class Fold:
+    """Row numbers of a DocumentSet, ascending: those that are held out together, and all others."""
 
     train: Ints
-    valid: Ints
     test: Ints
 
-    def parts(self) -> dict[str, Ints]:
-        """Rows by the part's name."""
-        return {"train": self.train, "valid": self.valid, "test": self.test}
 
-
-def make_split(labels: Ints, groups: Ints, *, valid_share: float, test_share: float, seed: int) -> Split:
-    """Seeded, stratified by class; a group is never parted.
-
-    Every class with three or more groups is in all three parts, however small the shares; a class of one group is in
-    train alone. Largest groups are placed first, each where its classes lack most, so that shares are met closely.
+def make_folds(labels: Ints, groups: Ints, *, folds: int, seed: int) -> list[Fold]:
+    """Grouped, stratified K-fold: each row is held out once, and a group is never parted.
 
     Args:
         labels: `[n]` class indices.
         groups: `[n]` group numbers; duplicates share one.
 
     Raises:
-        NotEnoughLabels: when there is nothing to validate or to test on.
-    """
-    parts = _assign(labels, groups, (1 - valid_share - test_share, valid_share, test_share), seed)
-    split = Split(*(np.flatnonzero(parts == part) for part in range(3)))
-    for name, rows in split.parts().items():
-        if not len(rows):
-            raise NotEnoughLabels(
-                f"{len(labels)} labelled documents in {len(np.unique(groups))} groups leave the {name} part empty.",
-                hint="Label more documents: at least 4 different ones in each class.",
-            )
-    return split
-
-
-def make_folds(labels: Ints, groups: Ints, *, folds: int, valid_share: float, seed: int) -> list[Split]:
-    """Grouped, stratified K-fold: each row is tested once; `valid_share` of the rest is held out to stop training by.
-
-    Raises:
         NotEnoughLabels: when there are fewer groups than folds.
     """
-    if len(np.unique(groups)) < folds:
+    found = len(np.unique(groups))
+    if found < folds:
         raise NotEnoughLabels(
-            f"{len(np.unique(groups))} groups of labelled documents cannot make {folds} folds.",
-            hint="Label more documents, or ask for fewer folds.",
+            f"{found} different labelled documents cannot make {folds} folds.",
+            hint="Label more documents, or lower train.folds.",
         )
     cutter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    splits = []
-    for fold, (rest, test) in enumerate(cutter.split(np.zeros(len(labels)), labels, groups)):
-        parts = _assign(labels[rest], groups[rest], (1 - valid_share, valid_share), seed + fold)
-        splits.append(Split(rest[parts == 0], rest[parts == 1], test))
-    return splits
+    with warnings.catch_warnings():
+        # A class of fewer documents than folds is missing from some; that is said elsewhere, and no error.
+        warnings.simplefilter("ignore", UserWarning)
+        return [Fold(train, test) for train, test in cutter.split(np.zeros(len(labels)), labels, groups)]
 
 
 def duplicate_groups(
@@ -111,34 +87,6 @@ def duplicate_groups(
     if embeddings is not None:
         pairs.extend(_near_vectors(embeddings, min_cosine))
     return _components(len(given[0]), np.concatenate(pairs))
-
-
-def _assign(labels: Ints, groups: Ints, shares: tuple[float, ...], seed: int) -> Ints:
-    """A part number for each row; the first part is the one that takes what is left over."""
-    names, inverse = np.unique(groups, return_inverse=True)
-    classes = int(labels.max()) + 1
-    counts = np.zeros((len(names), classes), dtype=np.int64)
-    np.add.at(counts, (inverse, labels), 1)
-    lacking = _quotas(counts, shares)
-    order = np.random.default_rng(seed).permutation(len(names))
-    order = order[np.argsort(-counts.sum(axis=1)[order], kind="stable")]
-    part_of = np.empty(len(names), dtype=np.int64)
-    for group in order:
-        part = int(np.argmax(lacking @ counts[group]))
-        part_of[group] = part
-        lacking[part] -= counts[group]
-    return part_of[inverse]
-
-
-def _quotas(counts: Ints, shares: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    """Documents wanted `[parts, classes]`: whole numbers, at least one for each part where there are enough groups."""
-    documents, spread = counts.sum(axis=0), (counts > 0).sum(axis=0)
-    wanted = np.zeros((len(shares), counts.shape[1]))
-    for part in range(1, len(shares)):
-        # Part 1 gets something of a class of two groups, part 2 of a class of three: training comes first.
-        wanted[part] = np.where(spread > part, np.maximum(1, np.round(shares[part] * documents)), 0)
-    wanted[0] = documents - wanted[1:].sum(axis=0)
-    return wanted
 
 
 def _equal_pairs(keys: Sequence[str]) -> npt.NDArray[np.int64]:

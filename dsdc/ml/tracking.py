@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -72,6 +71,7 @@ class Tracking:
         self,
         fitted: Fitted,
         described: Recipe,
+        folder: Path,
         *,
         experiment: str,
         model_name: str,
@@ -80,10 +80,12 @@ class Tracking:
     ) -> Registered:
         """Record a training as a run and register its head as a new version, with alias `challenger`.
 
-        A run that breaks off is marked failed, and nothing of it is registered.
+        A run that breaks off is marked failed, and nothing of it is registered; so is one whose folder does not hold
+        the head that it is said to (WeightsError).
 
         Args:
             described: the recipe of `fitted`.
+            folder: the head as it was saved, its recipe and whatever lies beside it.
             tags: further tags of run and version.
             parent_run_id: the run under which this one is shown, as in a search.
         """
@@ -91,7 +93,8 @@ class Tracking:
         with self._answering() as client, self._run(client, experiment, every_tag, parent_run_id) as run_id:
             _log_numbers(client, run_id, fitted, described)
             _log_reports(client, run_id, fitted, described)
-            _log_head(client, run_id, fitted, described)
+            recipe.load(folder, head_sha256=described.head_sha256)  # MLflow would log an empty folder without a word
+            client.log_artifacts(run_id, str(folder), HEAD_FOLDER)
             found = self._register(client, model_name, run_id, every_tag)
             client.set_registered_model_alias(model_name, CHALLENGER, found.version)
         log.info("tracking.registered", model=model_name, version=found.version, run=run_id)
@@ -239,35 +242,26 @@ def _facts(fitted: Fitted, described: Recipe) -> dict[str, Any]:
         "snapshot": described.origin.snapshot,
         "classes": len(fitted.run.classes),
         "coverage": fitted.coverage,
-        "review_threshold": described.review_threshold,
+        "review_budget": fitted.review_budget,
         "device": fitted.run.device,
-        **{f"documents_{part}": len(rows) for part, rows in fitted.run.split.parts().items()},
+        "documents": len(fitted.estimate.scored),
         **{f"width_{name}": width for name, width in described.shape.widths.items()},
     }
 
 
 def _results(fitted: Fitted) -> dict[str, float]:
-    own = {
-        "temperature": fitted.temperature,
-        "conformal_floor": fitted.floor,
-        "best_epoch": float(fitted.run.best_epoch),
-        "seconds": fitted.run.seconds,
-    }
-    return own | fitted.valid.flat("valid/") | fitted.test.flat("test/")
+    thresholds = fitted.thresholds
+    own = {"seconds": fitted.run.seconds, "review_threshold": thresholds.review}
+    for kind, weights in thresholds.weights.items():
+        own[f"floor_{kind}"] = thresholds.floors[kind]
+        own |= {f"weight_{kind}_{name}": w for name, w in zip(fitted.components, weights, strict=True)}
+    return own | fitted.estimate.flat("cv/")
 
 
 def _log_reports(client: MlflowClient, run_id: str, fitted: Fitted, described: Recipe) -> None:
     names = [c.name for c in described.classes]
-    curves = plots.training_curves(fitted.run.epochs, fitted.run.best_epoch)
-    client.log_figure(run_id, curves, "plots/training_curves.png")
-    for part, evaluation in (("valid", fitted.valid), ("test", fitted.test)):
-        for name, figure in plots.evaluation_figures(evaluation.scored, names).items():
-            client.log_figure(run_id, figure, f"plots/{part}/{name}.png")
-        client.log_text(run_id, evaluation.markdown(), f"reports/{part}.md")
-        client.log_text(run_id, json.dumps(evaluation.as_json(), indent=2), f"reports/{part}.json")
-
-
-def _log_head(client: MlflowClient, run_id: str, fitted: Fitted, described: Recipe) -> None:
-    with tempfile.TemporaryDirectory(prefix="dsdc-head-") as folder:
-        recipe.save(Path(folder), fitted.run.head, described)
-        client.log_artifacts(run_id, folder, HEAD_FOLDER)
+    client.log_figure(run_id, plots.training_curve(fitted.run.epochs), "plots/training_curve.png")
+    for name, figure in plots.evaluation_figures(fitted.estimate.scored, names).items():
+        client.log_figure(run_id, figure, f"plots/{name}.png")
+    client.log_text(run_id, fitted.estimate.markdown(), "reports/estimate.md")
+    client.log_text(run_id, json.dumps(fitted.estimate.as_json(), indent=2), "reports/estimate.json")

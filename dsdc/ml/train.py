@@ -1,4 +1,4 @@
-"""The training loop of the head: everything resident on one device, the same head from the same seed."""
+"""Training of the head: everything resident on one device, the same head from the same seed."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from scipy.optimize import minimize
+from scipy.sparse import csr_array
+from scipy.special import log_softmax
 
 from dsdc.errors import NotEnoughLabels
 from dsdc.log import get_logger
-from dsdc.ml.classifier import Architecture, Batch, DocumentHead
-from dsdc.ml.features import DocumentSet, Floats, Ints
-from dsdc.ml.split import Split
+from dsdc.ml.calibrate import Doubles
+from dsdc.ml.classifier import DocumentHead, untrained
+from dsdc.ml.features import Block, DocumentSet, Floats, Ints
 from dsdc.settings import Train
 
 log = get_logger(__name__)
@@ -29,34 +32,30 @@ log = get_logger(__name__)
 #: Below this many numbers one thread is as fast, and does not wait for cores that other processes hold.
 _THREADS = 4
 _MANY_NUMBERS = 20_000_000
-#: Steps an epoch at least, where the data allow: 100 documents are not one step of 256.
-_STEPS_AN_EPOCH = 4
-_LEAST_BATCH = 16
+#: Steps at least, where documents are few: 16 documents are one step an epoch.
+_LEAST_STEPS = 300
 #: Rows scored at once.
-_SCORED_AT_ONCE = 16_384
+_SCORED_AT_ONCE = 4096
+_JUDGE_ITERATIONS = 200
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One point of the training curves; losses in nats: in training with smoothing and weights, else without."""
+    """One point of the training curve: mean loss of the networks over documents, in nats, smoothing and weights in."""
 
     epoch: int
     train_loss: float
-    valid_loss: float
-    valid_accuracy: float
     learning_rate: float
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A trained head (on the CPU, in eval mode, at its best epoch) and how it came about."""
+    """A trained head (on the CPU, in eval mode) and how it came about."""
 
     head: DocumentHead
     classes: tuple[str, ...]
-    split: Split
     config: Train
     epochs: tuple[Epoch, ...]
-    best_epoch: int
     device: str
     seconds: float
 
@@ -66,49 +65,52 @@ class TrainingRun:
         return hashlib.sha256(head_bytes(self.head)).hexdigest()
 
 
-Progress = Callable[[Epoch], None]
+Progress = Callable[[int, int], None]  # (done, still to do), in any unit
 
 
-def train(data: DocumentSet, split: Split, config: Train, progress: Progress | None = None) -> TrainingRun:
-    """Train a head on `split.train`, stopping by the loss on `split.valid`; `split.test` is not looked at.
+def train(data: DocumentSet, config: Train, progress: Progress | None = None) -> TrainingRun:
+    """Train a head on all of `data`, for a fixed number of steps.
 
     Two calls with equal arguments on one machine give the same bytes.
 
     Args:
-        progress: called after each epoch.
+        progress: called after each epoch of each network.
 
     Raises:
-        NotEnoughLabels: when fewer than two classes are in the training part, or the validation part is empty.
+        NotEnoughLabels: when there are fewer than two classes.
     """
-    _check(data, split)
+    found = len(np.unique(data.labels))
+    if found < 2:
+        raise NotEnoughLabels(
+            f"{len(data)} documents of {found} classes to train on.", hint="Label documents of at least two classes."
+        )
     device = best_device()
     started = time.perf_counter()
     with _reproducible(config.seed, device, _threads(data)):
-        trainer = _Trainer(data, split, config, device)
-        for epoch in trainer.epochs():
-            if progress is not None:
-                progress(epoch)
+        trainer = _Trainer(data, config, device)
+        trainer.fit_judges()
+        history = list(trainer.fit_members(progress))
     run = TrainingRun(
-        head=trainer.best_head(),
+        head=trainer.head.to_device(torch.device("cpu")).eval(),
         classes=data.classes,
-        split=split,
         config=config,
-        epochs=tuple(trainer.history),
-        best_epoch=trainer.best_epoch,
+        epochs=tuple(history),
         device=str(device),
         seconds=time.perf_counter() - started,
     )
-    log.info(
-        "train.done", epochs=len(run.epochs), best=run.best_epoch, seconds=round(run.seconds, 2), device=run.device
-    )
+    log.info("train.done", documents=len(data), seconds=round(run.seconds, 2), device=run.device)
     return run
 
 
-def logits(head: DocumentHead, data: DocumentSet, rows: Ints | None = None) -> Floats:
-    """`[n, classes]` raw scores of these rows (of all, without `rows`)."""
-    blocks = data.blocks() if rows is None else {name: block[rows] for name, block in data.blocks().items()}
-    batch = Batch.of(blocks, next(head.parameters()).device)
-    return _score(head, batch).cpu().numpy()
+@torch.inference_mode()
+def scores(head: DocumentHead, blocks: Mapping[str, Block]) -> Floats:
+    """`[n, components, classes]` log-probabilities of these documents."""
+    n = len(next(iter(blocks.values())).present)
+    parts = []
+    for start in range(0, max(n, 1), _SCORED_AT_ONCE):
+        rows = np.arange(start, min(n, start + _SCORED_AT_ONCE))
+        parts.append(head(head.read({name: block[rows] for name, block in blocks.items()})).cpu().numpy())
+    return np.concatenate(parts)
 
 
 def head_bytes(head: DocumentHead) -> bytes:
@@ -133,106 +135,98 @@ def class_weights(labels: Ints, classes: int) -> npt.NDArray[np.float32]:
 
 
 class _Trainer:
-    """State of one training: data, head, optimiser, curves and the best weights so far."""
+    """State of one training: the head, its documents as it reads them, and the loss's weights."""
 
-    def __init__(self, data: DocumentSet, split: Split, config: Train, device: torch.device) -> None:
+    def __init__(self, data: DocumentSet, config: Train, device: torch.device) -> None:
         self.config = config
-        everything = Batch.of(data.blocks(), device)
-        labels = torch.from_numpy(data.labels).to(device)
-        rows = {name: torch.from_numpy(part).to(device) for name, part in split.parts().items()}
-        self.train, self.train_labels = everything[rows["train"]], labels[rows["train"]]
-        self.valid, self.valid_labels = everything[rows["valid"]], labels[rows["valid"]]
-        self.head = DocumentHead(_architecture(data, config)).to(device)
-        self.head.standardise_by(self.train)
-        weights = class_weights(data.labels[split.train], len(data.classes))
-        self.loss = torch.nn.CrossEntropyLoss(
-            weight=torch.from_numpy(weights).to(device), label_smoothing=config.label_smoothing
-        )
-        self.batch = max(_LEAST_BATCH, min(config.batch, math.ceil(len(self.train) / _STEPS_AN_EPOCH)))
-        self.optimiser = torch.optim.AdamW(
-            self.head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        steps = config.epochs * math.ceil(len(self.train) / self.batch)
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, T_max=steps)
-        self.history: list[Epoch] = []
-        self.best_epoch = -1
-        self.best_loss = math.inf
-        self.best_state: dict[str, Tensor] = {}
+        self.head = untrained(data.blocks(), len(data.classes), config)
+        self.head.to_device(device)
+        self.data = data
+        self.loss_weights = class_weights(data.labels, len(data.classes))
+        with torch.no_grad():
+            self.batch = self.head.read(data.blocks())
+        self.labels = torch.from_numpy(data.labels).to(device)
+        self.weights = torch.from_numpy(self.loss_weights).to(device)
 
-    def epochs(self) -> Iterator[Epoch]:
-        """Train until the validation loss has not improved for `patience` epochs."""
-        for number in range(self.config.epochs):
-            train_loss = self._pass()
-            point = self._measure(number, train_loss)
-            self.history.append(point)
-            if point.valid_loss < self.best_loss:
-                self.best_epoch, self.best_loss = number, point.valid_loss
-                self.best_state = {name: tensor.clone() for name, tensor in self.head.state_dict().items()}
-            yield point
-            if number - self.best_epoch >= self.config.patience:
-                return
+    def fit_judges(self) -> None:
+        """The linear judges: multinomial logistic regression, convex and so without a seed."""
+        for name in self.head.architecture.kept:
+            block, reader = self.data.blocks()[name], self.head.sparse(name)
+            labels = self.data.labels[block.present]
+            if len(labels):
+                rows = reader.weigh(cast("csr_array", block.values)[block.present])
+                slopes, bias = _regress(rows, labels, self.loss_weights, self.config.judge_c)
+                reader.judge.copy_(torch.from_numpy(slopes))
+                reader.bias.copy_(torch.from_numpy(bias))
 
-    def best_head(self) -> DocumentHead:
-        self.head.load_state_dict(self.best_state)
-        return self.head.cpu().eval()
+    def fit_members(self, progress: Progress | None) -> Iterator[Epoch]:
+        """The networks, one after the other; the loss and rate of each epoch, counted through."""
+        n = len(self.labels)
+        batch = min(self.config.batch, n)
+        epochs = max(self.config.epochs, math.ceil(_LEAST_STEPS / math.ceil(n / batch)))
+        for number, member in enumerate(self.head.members):
+            torch.manual_seed(self.config.seed + number)
+            optimiser = torch.optim.AdamW(
+                member.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+            )
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimiser, self.config.learning_rate, total_steps=epochs * math.ceil(n / batch)
+            )
+            for epoch in range(epochs):
+                done = number * epochs + epoch
+                rate = float(schedule.get_last_lr()[0])
+                yield Epoch(done, self._pass(member, optimiser, schedule, batch), rate)
+                if progress is not None:
+                    progress(done + 1, epochs * len(self.head.members) - done - 1)
 
-    def _pass(self) -> float:
+    def _pass(
+        self,
+        member: torch.nn.Module,
+        optimiser: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        batch: int,
+    ) -> float:
         """One epoch; mean loss over documents. The loss is read once, for a read waits for the GPU."""
-        self.head.train()
-        order = torch.randperm(len(self.train), device=self.train_labels.device)
-        total = torch.zeros((), device=order.device)
-        for rows in order.split(self.batch):
-            self.optimiser.zero_grad(set_to_none=True)
-            loss = self.loss(self.head(self.train[rows]), self.train_labels[rows])
+        member.train()
+        total = torch.zeros((), device=self.labels.device)
+        for rows in torch.randperm(len(self.labels), device=self.labels.device).split(batch):
+            optimiser.zero_grad(set_to_none=True)
+            loss = torch.nn.functional.cross_entropy(
+                member(self.batch[rows]),
+                self.labels[rows],
+                weight=self.weights,
+                label_smoothing=self.config.label_smoothing,
+            )
             loss.backward()
-            self.optimiser.step()
-            self.schedule.step()
+            optimiser.step()
+            schedule.step()
             total += loss.detach() * len(rows)
-        return float(total) / len(self.train)
-
-    def _measure(self, number: int, train_loss: float) -> Epoch:
-        scores = _score(self.head, self.valid)
-        return Epoch(
-            epoch=number,
-            train_loss=train_loss,
-            valid_loss=float(torch.nn.functional.cross_entropy(scores, self.valid_labels)),
-            valid_accuracy=float((scores.argmax(dim=1) == self.valid_labels).float().mean()),
-            learning_rate=float(self.schedule.get_last_lr()[0]),
-        )
+        return float(total) / len(self.labels)
 
 
-def _architecture(data: DocumentSet, config: Train) -> Architecture:
-    return Architecture(
-        widths={name: block.width for name, block in data.blocks().items() if block.width},
-        classes=len(data.classes),
-        hidden=config.hidden,
-        dropout=config.dropout,
-        modality_dropout=config.modality_dropout,
-    )
+def _regress(rows: csr_array, labels: Ints, weights: Floats, inverse_penalty: float) -> tuple[Doubles, Doubles]:
+    """`[classes, width]` slopes and `[classes]` bias of least weighted log loss with an L2 penalty on the slopes."""
+    n, width = rows.shape
+    classes, each = len(weights), weights[labels].astype(np.float64) / len(labels)
+    truth = np.eye(classes)[labels]
+
+    def cost(flat: Doubles) -> tuple[float, Doubles]:
+        slopes, bias = flat[:-classes].reshape(classes, width), flat[-classes:]
+        logs = log_softmax(rows @ slopes.T + bias, axis=1)
+        away = (np.exp(logs) - truth) * each[:, None]
+        penalty = slopes / (inverse_penalty * n)
+        value = -(each * logs[np.arange(n), labels]).sum() + 0.5 * (slopes * penalty).sum()
+        return float(value), np.concatenate([((rows.T @ away).T + penalty).ravel(), away.sum(axis=0)])
+
+    start = np.zeros(classes * width + classes)
+    options = {"maxiter": _JUDGE_ITERATIONS, "ftol": 1e-9, "gtol": 1e-6}
+    found = minimize(cost, start, jac=True, method="L-BFGS-B", options=options).x
+    return found[:-classes].reshape(classes, width), found[-classes:]
 
 
 def _threads(data: DocumentSet) -> int:
-    numbers = len(data) * sum(block.width for block in data.blocks().values())
+    numbers = len(data) * sum(block.width for block in data.blocks().values() if not block.sparse)
     return min(_THREADS, os.cpu_count() or 1) if numbers >= _MANY_NUMBERS else 1
-
-
-def _check(data: DocumentSet, split: Split) -> None:
-    found = len(np.unique(data.labels[split.train]))
-    if found < 2 or not len(split.valid):
-        raise NotEnoughLabels(
-            f"{len(split.train)} documents of {found} classes to train on and {len(split.valid)} to validate with.",
-            hint="Label documents of at least two classes, four or more in each.",
-        )
-
-
-@torch.inference_mode()
-def _score(head: DocumentHead, batch: Batch) -> Tensor:
-    head.eval()
-    return torch.cat([head(batch[start : start + _SCORED_AT_ONCE]) for start in _starts(len(batch))])
-
-
-def _starts(n: int) -> range:
-    return range(0, max(n, 1), _SCORED_AT_ONCE)
 
 
 @contextmanager

@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 import dsdc
 from dsdc.db.repositories.documents import Arrival, Documents
-from dsdc.db.repositories.embeddings import Embeddings, Neighbour, PageVector, Vectors
+from dsdc.db.repositories.embeddings import Embeddings, Neighbour, Vectors
 from dsdc.db.repositories.predictions import NewPrediction, Predictions
 from dsdc.db.session import retrying, transaction
 from dsdc.errors import NoChampion, WeightsError
 from dsdc.log import get_logger
-from dsdc.ml.dataset import pooled
+from dsdc.ml.dataset import Known, blocks_of, known_of
+from dsdc.ml.features import Block
 from dsdc.ml.predict import Classifier, Verdict
 from dsdc.ml.registry import Registered, champion
 from dsdc.pipeline.assembly import Assembly, assemble
@@ -210,51 +212,54 @@ class _Request:
 
     def from_store(self) -> Answer:
         """From the stored vectors: nothing is computed twice."""
-        vectors = retrying(self._seen_again, patience_s=_PATIENCE_S)
-        pages = max(v.page for v in vectors)
-        return self._finish(vectors, pages, {}, stored=True)
+        known = retrying(self._seen_again, patience_s=_PATIENCE_S)
+        pages = max(v.page for v in known.vectors)
+        return self._finish(known, pages, {}, stored=True)
 
-    def _seen_again(self) -> list[PageVector]:
+    def _seen_again(self) -> Known:
         with transaction() as session:
             Documents(session).sight([self._arrival])
-            return Embeddings(session).of_documents([self._sha256], self._loaded.assembly.versions)
+            return self._known(session)
+
+    def _known(self, session: Session) -> Known:
+        return known_of(session, [self._sha256], self._loaded.assembly.versions)[self._sha256]
 
     def compute(self, *, store: bool) -> Answer:
         """Through all stages; the rows are stored as the workers would have stored them."""
         chain = Chain(self._loaded.assembly, self._config.predict.max_pages)
         with chain.run(self._data) as (passed, scratch):
             if not store:
-                return self._finish(passed.vectors(), len(passed.pages), passed.timings_ms, stored=False)
+                return self._finish(passed.known(), len(passed.pages), passed.timings_ms, stored=False)
             before = time.perf_counter()
             store_bytes(passed, scratch, self._storage)
-            vectors = retrying(lambda: self._keep(passed, scratch), patience_s=_PATIENCE_S)
+            known = retrying(lambda: self._keep(passed, scratch), patience_s=_PATIENCE_S)
             timings = passed.timings_ms | {"store": _ms(before)}
-            return self._finish(vectors, len(passed.pages), timings, stored=True)
+            return self._finish(known, len(passed.pages), timings, stored=True)
 
-    def _keep(self, passed: Passed, scratch: Storage) -> list[PageVector]:
+    def _keep(self, passed: Passed, scratch: Storage) -> Known:
         with transaction() as session:
             Documents(session).hold([self._sha256])
             store_bytes(passed, scratch, self._storage)  # a rejection may have removed them a moment ago
             keep(session, self._loaded.assembly, passed, self._arrival)
-            return Embeddings(session).of_documents([passed.source.sha256], self._loaded.assembly.versions)
+            return self._known(session)
 
     def _finish(
         self,
-        vectors: Sequence[PageVector],
+        known: Known,
         pages: int,
         timings: Mapping[str, float],
         *,
         stored: bool,
     ) -> Answer:
         before = time.perf_counter()
-        image, words = pooled([vectors], self._loaded.assembly.processors.embedder.width)
-        verdict = self._loaded.classifier.classify(image, words)
+        blocks = blocks_of([known], self._loaded.assembly.processors)
+        verdict = self._loaded.classifier.classify(blocks)
         head_ms = _ms(before)
         versions = _versions(self._loaded)
 
         def record() -> tuple[datetime, list[Neighbour]]:
             with transaction() as session:
-                near = self._near(session, _row(image), _row(words))
+                near = self._near(session, _row(blocks["image"]), _row(blocks["text"]))
                 measured = {**timings, "head": head_ms, "total": _ms(self._started)}
                 row = NewPrediction(
                     id=self._id,
@@ -263,7 +268,7 @@ class _Request:
                     original_name=self._name,
                     pages=pages,
                     model_version_id=self._loaded.registered.id,
-                    embedding_ids=[v.id for v in vectors] if stored else [],
+                    embedding_ids=[v.id for v in known.vectors] if stored else [],
                     label=verdict.label,
                     probability=verdict.probability,
                     probabilities=verdict.probabilities,
@@ -292,8 +297,8 @@ class _Request:
         )
 
 
-def _row(block: Any) -> Vectors | None:
-    return block.values[0] if block.present[0] else None
+def _row(block: Block) -> Vectors | None:
+    return np.asarray(block.values)[0] if block.present[0] else None
 
 
 def _ms(since: float) -> float:
@@ -317,4 +322,5 @@ def _versions(loaded: _Loaded) -> dict[str, Any]:
         "text": one(processors.reader),
         "clean": one(processors.cleaner),
         "embed": one(processors.embedder),
+        "describe": [one(describer) for describer in processors.describers],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +26,14 @@ STAGES = ("unpack", "render", "text", "clean", "embed-image", "embed-text")
 
 @dataclass(frozen=True)
 class Registered:
-    """Ids of the processors' versions. The unpacker's is apart: no derived row of a document depends on it."""
+    """Ids of the processors' versions. The unpacker's is apart: no derived row of a document depends on it.
+
+    `describers` are by modality.
+    """
 
     unpack: int
     versions: Versions
+    describers: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ def register(processors: ProcessorSet) -> Registered:
                 clean=one(processors.cleaner),
                 embed=one(processors.embedder),
             ),
+            describers={describer.modality: one(describer) for describer in processors.describers},
         )
 
 

@@ -22,6 +22,7 @@ from dsdc.db.repositories.embeddings import PageVector, Vectors
 from dsdc.db.repositories.pages import PageRow, ProcessedImages
 from dsdc.db.repositories.texts import ProcessedTexts, RawTexts
 from dsdc.errors import CorruptFile, TooLarge
+from dsdc.ml.dataset import Known
 from dsdc.pipeline.assembly import Assembly
 from dsdc.pipeline.contract import Stage
 from dsdc.pipeline.stages.clean_text import TextInput
@@ -30,6 +31,7 @@ from dsdc.pipeline.stages.render import DocumentInput
 from dsdc.pipeline.stages.text import PageInput
 from dsdc.pipeline.worker import worker_name
 from dsdc.processors.contract import CleanedText, PageText
+from dsdc.processors.describe import ReadPage
 from dsdc.processors.media_type import HEAD_BYTES, detect
 from dsdc.storage import FolderStorage, Storage, Stored
 
@@ -52,6 +54,14 @@ class Passed:
     words: list[Vectors | None]
     timings_ms: dict[str, float] = field(default_factory=dict)
     partial: str | None = None
+
+    def known(self) -> Known:
+        """What the head is asked about."""
+        pages = [
+            ReadPage(text.text, text.words, row.width, row.height)
+            for row, text in zip(self.pages, self.texts, strict=True)
+        ]
+        return Known(self.vectors(), pages)
 
     def vectors(self) -> list[PageVector]:
         """As the store would give them; ids are 0, for nothing has been stored."""

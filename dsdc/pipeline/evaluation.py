@@ -12,7 +12,7 @@ import numpy as np
 
 from dsdc.errors import DocumentError, NotFound, WeightsError
 from dsdc.log import get_logger
-from dsdc.ml.dataset import pooled
+from dsdc.ml.dataset import blocks_of
 from dsdc.ml.evaluate import Scored, evaluate
 from dsdc.ml.predict import Classifier, Verdict
 from dsdc.ml.registry import champion
@@ -70,7 +70,7 @@ def evaluate_files(
 
 def _classify(chain: Chain, classifier: Classifier, assembly: Assembly, path: Path) -> Verdict:
     with chain.run(path.read_bytes()) as (passed, _):
-        return classifier.classify(*pooled([passed.vectors()], assembly.processors.embedder.width))
+        return classifier.classify(blocks_of([passed.known()], assembly.processors))
 
 
 def _figures(done: list[_Scored], classes: tuple[str, ...]) -> dict[str, Any]:
@@ -81,7 +81,8 @@ def _figures(done: list[_Scored], classes: tuple[str, ...]) -> dict[str, Any]:
     probabilities = np.array([[d.verdict.probabilities.get(slug, 0.0) for slug in every] for d in done])
     sets = np.array([[slug in d.verdict.prediction_set for slug in every] for d in done])
     truth = np.array([every.index(d.label) for d in done], dtype=np.int64)
-    return evaluate(Scored(every, truth, probabilities, sets)).as_json()
+    accepted = np.array([d.verdict.decision == "accept" for d in done])
+    return evaluate(Scored(every, truth, probabilities, sets, accepted)).as_json()
 
 
 def _read(labels: Path) -> list[tuple[str, str]]:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from dsdc.db.repositories.embeddings import Versions
 from dsdc.db.repositories.models import Models, NewModel
 from dsdc.db.session import transaction
 from dsdc.errors import Conflict, NotFound, SettingsError, TrackingUnavailable, WeightsError
@@ -21,9 +20,11 @@ from dsdc.ml import gate, recipe, registry
 from dsdc.ml.dataset import Dataset, Snapshot, collect, freeze
 from dsdc.ml.fit import Fitted, fit
 from dsdc.ml.gate import GateReport
+from dsdc.ml.heldout import HeldOut
 from dsdc.ml.recipe import Origin, ProcessorIdentity, Recipe
 from dsdc.ml.registry import Registered
-from dsdc.ml.split import Split, make_split
+from dsdc.ml.split import Fold, make_folds
+from dsdc.ml.tracking import Registered as Tracked
 from dsdc.ml.tracking import Tracking
 from dsdc.pipeline.assembly import Assembly, assemble
 from dsdc.processors.contract import Embedder, Processor
@@ -78,8 +79,7 @@ class TrainReport:
 def take_snapshot() -> Snapshot:
     """Freeze what is labelled and embedded now, with the split that training would use."""
     config = settings()
-    ready = assemble(config)
-    return _prepare(config, config.train, ready)[2]
+    return _prepare(config, config.train, assemble(config))[2]
 
 
 def train_model(
@@ -103,21 +103,32 @@ def train_model(
     config = settings()
     chosen = _override(config.train, overrides or {})
     ready = assemble(config)
-    dataset, split, snapshot = _prepare(config, chosen, ready)
-
-    def told(epoch: Any) -> None:
-        if progress is not None:
-            progress(epoch.epoch + 1, max(0, chosen.epochs - epoch.epoch - 1))
-
-    fitted = fit(dataset.data, split, chosen, coverage=config.predict.coverage, progress=told)
+    dataset, folds, snapshot = _prepare(config, chosen, ready)
+    fitted = fit(
+        dataset.data,
+        chosen,
+        coverage=config.predict.coverage,
+        review_budget=config.predict.review_budget,
+        folds=folds,
+        progress=progress,
+    )
     described = _describe(config, fitted, snapshot, ready)
-    tracked = Tracking(config.mlflow.uri).log_training(
-        fitted, described, experiment=chosen.experiment, model_name=chosen.model_name, tags=_tags(author, airflow_run)
-    )
-    model_id = _record(
-        config, fitted, described, snapshot, ready.versions, tracked.run_id, int(tracked.version), airflow_run
-    )
-    report = _judge(config, dataset, split, fitted, ready, chosen.seed)
+    with tempfile.TemporaryDirectory(prefix="dsdc-head-") as scratch:
+        folder = Path(scratch)
+        recipe.save(folder, fitted.run.head, described)
+        HeldOut.of(dataset.data, fitted).save(folder)
+        tracked = Tracking(config.mlflow.uri).log_training(
+            fitted,
+            described,
+            folder,
+            experiment=chosen.experiment,
+            model_name=chosen.model_name,
+            tags=_tags(author, airflow_run),
+        )
+        recipe_sha256 = hashlib.sha256(described.to_json()).hexdigest()
+        registry.put_head(config, folder, described.head_sha256, recipe_sha256)
+    model_id = registry.register(_row(config, fitted, described, recipe_sha256, snapshot, ready, tracked, airflow_run))
+    report = _judge(config, dataset, fitted, ready, chosen.seed)
     registry.set_alias(config, "challenger", model_id, author=author, reason="trained")
     if report.promote:
         registry.set_alias(config, "champion", model_id, author=author, reason=report.reason)
@@ -133,7 +144,7 @@ def train_model(
         left_out=dataset.left_out,
         mlflow_run_id=tracked.run_id,
         mlflow_url=tracked.run_url,
-        metrics={key: round(value, 4) for key, value in fitted.test.values.items() if np.isfinite(value)},
+        metrics={key: round(value, 4) for key, value in fitted.estimate.values.items() if np.isfinite(value)},
         seconds=fitted.run.seconds,
         gate=report,
     )
@@ -147,24 +158,15 @@ def _override(section: Train, overrides: Mapping[str, object]) -> Train:
         raise SettingsError(f"These training parameters are not valid: {found}.") from None
 
 
-def _prepare(config: Settings, chosen: Train, ready: Assembly) -> tuple[Dataset, Split, Snapshot]:
+def _prepare(config: Settings, chosen: Train, ready: Assembly) -> tuple[Dataset, list[Fold], Snapshot]:
     taxonomy = Taxonomy.from_settings(config.taxonomy)
-    dataset = collect(taxonomy, ready.versions, min_per_class=chosen.min_per_class)
-    split = make_split(
-        dataset.data.labels,
-        dataset.data.groups,
-        valid_share=chosen.valid_share,
-        test_share=chosen.test_share,
-        seed=chosen.seed,
-    )
-    params = {
-        "min_per_class": chosen.min_per_class,
-        "seed": chosen.seed,
-        "shares": [chosen.valid_share, chosen.test_share],
-    }
-    snapshot = freeze(dataset, split, taxonomy, ready.versions, params)
+    dataset = collect(taxonomy, ready.versions, ready.processors, min_per_class=chosen.min_per_class)
+    folds = make_folds(dataset.data.labels, dataset.data.groups, folds=chosen.folds, seed=chosen.seed)
+    processors = vars(ready.versions) | dict(ready.ids.describers)
+    params = {"min_per_class": chosen.min_per_class, "seed": chosen.seed, "folds": chosen.folds}
+    snapshot = freeze(dataset, folds, taxonomy, processors, params)
     log.info("train.snapshot", id=snapshot.id, documents=snapshot.documents, sha256=snapshot.content_sha256)
-    return dataset, split, snapshot
+    return dataset, folds, snapshot
 
 
 def _identity(processor: Processor) -> ProcessorIdentity:
@@ -182,11 +184,12 @@ def _describe(config: Settings, fitted: Fitted, snapshot: Snapshot, ready: Assem
     return recipe.recipe_of(
         fitted,
         classes=Taxonomy.from_settings(config.taxonomy).classes,
-        review_threshold=config.predict.review_threshold,
         origin=Origin(
             snapshot=snapshot.content_sha256,
             clip=_identity(processors.embedder),
-            processors=tuple(_identity(p) for p in (processors.renderer, processors.reader, processors.cleaner)),
+            processors=tuple(
+                map(_identity, (processors.renderer, processors.reader, processors.cleaner, *processors.describers))
+            ),
             code_commit=recipe.code_commit(config.root),
             libraries=recipe.library_versions(),
         ),
@@ -197,68 +200,53 @@ def _tags(author: str, airflow_run: str | None) -> dict[str, str]:
     return {"author": author} | ({"airflow_run": airflow_run} if airflow_run else {})
 
 
-def _record(
+def _row(
     config: Settings,
     fitted: Fitted,
     described: Recipe,
+    recipe_sha256: str,
     snapshot: Snapshot,
-    versions: Versions,
-    run_id: str,
-    version: int,
+    ready: Assembly,
+    tracked: Tracked,
     airflow_run: str | None,
-) -> int:
-    """The head's bytes into their place, then the row that names them."""
-    recipe_sha256 = hashlib.sha256(described.to_json()).hexdigest()
-    with tempfile.TemporaryDirectory(prefix="dsdc-head-") as folder:
-        recipe.save(Path(folder), fitted.run.head, described)
-        registry.put_head(config, Path(folder), described.head_sha256, recipe_sha256)
-    return registry.register(
-        NewModel(
-            name=config.train.model_name,
-            version=version,
-            mlflow_run_id=run_id,
-            head_sha256=described.head_sha256,
-            recipe_sha256=recipe_sha256,
-            snapshot_id=snapshot.id,
-            clip_processor_id=versions.embed,
-            clip_weights_sha256=str(described.origin.clip.weights_sha256),
-            classes=list(described.slugs),
-            metrics=fitted.test.flat(),
-            calibration={
-                "temperature": fitted.temperature,
-                "coverage": fitted.coverage,
-                "floor": fitted.floor,
-                "review_threshold": described.review_threshold,
-            },
-            code_commit=described.origin.code_commit,
-            airflow_run=airflow_run,
-        )
+) -> NewModel:
+    return NewModel(
+        name=config.train.model_name,
+        version=int(tracked.version),
+        mlflow_run_id=tracked.run_id,
+        head_sha256=described.head_sha256,
+        recipe_sha256=recipe_sha256,
+        snapshot_id=snapshot.id,
+        clip_processor_id=ready.versions.embed,
+        clip_weights_sha256=str(described.origin.clip.weights_sha256),
+        classes=list(described.slugs),
+        metrics=fitted.estimate.flat(),
+        calibration=described.model_dump(mode="json", include={"calibration", "conformal", "review"}),
+        code_commit=described.origin.code_commit,
+        airflow_run=airflow_run,
     )
 
 
-def _judge(config: Settings, dataset: Dataset, split: Split, fitted: Fitted, ready: Assembly, seed: int) -> GateReport:
-    """Challenger against champion on this test part, less what the champion has learnt from."""
+def _judge(config: Settings, dataset: Dataset, fitted: Fitted, ready: Assembly, seed: int) -> GateReport:
+    """Challenger against champion: each document answered by heads of theirs that have not learnt from it."""
     served = registry.with_alias(config, "champion")
     if served is None:
         return gate.first("There was no champion.")
     if served.clip_processor_id != ready.versions.embed:
         return gate.first("The champion belongs to another CLIP and cannot answer here.")
-    learnt = registry.learnt_documents(served.snapshot_id)
-    rows = np.array([row for row in split.test if dataset.data.document_ids[row] not in learnt], dtype=np.int64)
-    if not len(rows):
-        return gate.first("The champion has learnt from every document that it could be compared on.")
     try:
         old = recipe.load(served.folder, head_sha256=served.head_sha256)
-    except WeightsError as error:
-        return gate.first(f"The champion cannot be read: {error}")
-    classes = dataset.data.classes
-    shared = dataset.data.take(rows)
-    was = old.predict_blocks(shared.blocks())
-    columns = [old.classes.index(slug) if slug in old.classes else None for slug in classes]
-    aligned = np.stack([was[:, c] if c is not None else np.zeros(len(rows)) for c in columns], axis=1)
-    position = {int(row): place for place, row in enumerate(split.test)}
-    now = fitted.test.scored.probabilities[[position[int(row)] for row in rows]]
-    return gate.compare(aligned, now, shared.labels, seed=seed)
+        was = old.predict_proba(dataset.data.blocks())
+        learnt = HeldOut.load(served.folder)
+    except (WeightsError, ValueError) as error:
+        return gate.first(f"The champion cannot be asked: {error}")
+    rows = {document_id: row for row, document_id in enumerate(learnt.document_ids)}
+    for row, document_id in enumerate(dataset.data.document_ids):
+        if document_id in rows:
+            was[row] = learnt.probabilities[rows[document_id]]
+    columns = [old.classes.index(slug) if slug in old.classes else None for slug in dataset.data.classes]
+    aligned = np.stack([was[:, c] if c is not None else np.zeros(len(was)) for c in columns], axis=1)
+    return gate.compare(aligned, fitted.estimate.scored.probabilities, dataset.data.labels, seed=seed)
 
 
 def promote_version(version: int, *, author: str, reason: str) -> Registered:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dsdc.processors.clean import TextCleaner
 from dsdc.processors.contract import Cleaner, Embedder, Renderer, TextReader, Unpacker
+from dsdc.processors.describe import CharacterNgrams, Describer, WordLayout, WordNgrams
 from dsdc.processors.embed.embedder import OpenClipEmbedder
 from dsdc.processors.sandbox import Parsers, SandboxedReader, SandboxedRenderer, SandboxedUnpacker
 from dsdc.settings import Settings
@@ -23,6 +24,8 @@ class ProcessorSet:
     embedder: Embedder
     #: Ends what child processes are at, for good; what they were asked for then fails with ParserDied.
     break_off: Callable[[], None] = lambda: None
+    #: What the head gets beside the embeddings; pure and quick, so there is no stage for it.
+    describers: tuple[Describer, ...] = ()
 
 
 def configured(config: Settings) -> ProcessorSet:
@@ -35,4 +38,5 @@ def configured(config: Settings) -> ProcessorSet:
         cleaner=TextCleaner(),
         embedder=OpenClipEmbedder(config.clip, config.path("models")),
         break_off=parsers.break_off,
+        describers=(WordLayout(), CharacterNgrams(), WordNgrams()),
     )

@@ -14,7 +14,6 @@ from dsdc.ml.dataset import pooled
 from dsdc.ml.fit import fit
 from dsdc.ml.predict import Classifier
 from dsdc.ml.recipe import Head, Origin, ProcessorIdentity, library_versions, recipe_of
-from dsdc.ml.split import make_split
 from dsdc.pipeline.assembly import STAGES, Assembly, bind, register
 from dsdc.pipeline.worker import run_stage
 from dsdc.processors.registry import configured
@@ -78,7 +77,7 @@ def test_a_blank_document_is_classified_by_its_image_alone(passage: Passage) -> 
     width = assembly.processors.embedder.width
     image, words = pooled([vectors], width)
     assert (image.present.tolist(), words.present.tolist()) == ([True], [False])
-    verdict = trained(width).classify(image, words)
+    verdict = trained(width).classify({"image": image, "text": words})
     assert verdict.label in CLASSES
     assert sum(verdict.probabilities.values()) == pytest.approx(1, abs=1e-4)
     assert all(np.isfinite(p) for p in verdict.probabilities.values())
@@ -90,11 +89,11 @@ def test_a_blank_document_is_classified_by_its_image_alone(passage: Passage) -> 
 def trained(width: int) -> Classifier:
     """A head that has learned from made-up vectors of this width, some of them without text."""
     data = clusters(160, widths=(width, width))
-    split = make_split(data.labels, data.groups, valid_share=0.2, test_share=0.2, seed=0)
-    fitted = fit(data, split, Train(epochs=4, patience=2, hidden=16), coverage=0.9, resamples=0)
+    config = Train(epochs=4, hidden=16, members=1, folds=2)
+    fitted = fit(data, config, coverage=0.9, review_budget=0.15, resamples=0)
     clip = ProcessorIdentity(stage="embed", name="test", version="1", params_hash="0" * 64, weights_sha256="1" * 64)
     origin = Origin(
         snapshot="2" * 64, clip=clip, processors=(clip,), code_commit="unknown", libraries=library_versions()
     )
-    recipe = recipe_of(fitted, classes=NAMES, review_threshold=0.5, origin=origin)
+    recipe = recipe_of(fitted, classes=NAMES, origin=origin)
     return Classifier(Head(fitted.run.head, recipe), top=3)

@@ -29,7 +29,7 @@ def test_later_sources_win(project: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("rendering: {dpi: 150}\n", "rendering"),
         ("render: {dpi: 5}\n", "render.dpi"),
         ("taxonomy: {classes: [{slug: a, name: A}, {slug: a, name: B}]}\n", "taxonomy.classes"),
-        ("train: {valid_share: 0.4, test_share: 0.4}\n", "too little to train on"),
+        ("train: {folds: 1}\n", "train.folds"),
     ],
 )
 def test_a_bad_key_is_named(project: Path, text: str, named: str) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, String, cast, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Select, String, any_, cast, select
+from sqlalchemy.dialects.postgresql import array, insert
 from sqlalchemy.orm import Session
 
-from dsdc.db.tables import OriginalDocument, ProcessedText, RawText
+from dsdc.db.tables import OriginalDocument, ProcessedImage, ProcessedText, RawText
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,18 @@ class RawTextRow:
     confidence: float | None
     words: Sequence[Sequence[Any]] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PageRead:
+    """A page as it was read, and the size in pixels of the image that it was read from."""
+
+    document_id: str
+    page: int
+    raw_text: str
+    words: Sequence[Sequence[Any]]
+    width: int
+    height: int
 
 
 class RawTexts:
@@ -53,6 +65,28 @@ class RawTexts:
             select(RawText).where(RawText.processed_image_id.in_(image_ids), RawText.processor_id == processor_id)
         )
         return {row.processed_image_id: row for row in found}
+
+    def of_documents(self, document_ids: Sequence[str], *, render: int, text: int) -> Iterator[PageRead]:
+        """Every page of these documents as these versions read it, ordered by document and page."""
+        query = (
+            select(
+                RawText.document_id,
+                RawText.page,
+                RawText.raw_text,
+                RawText.words,
+                ProcessedImage.width,
+                ProcessedImage.height,
+            )
+            .join(ProcessedImage, ProcessedImage.id == RawText.processed_image_id)
+            .where(
+                RawText.document_id == any_(array(document_ids, type_=String)),
+                RawText.processor_id == text,
+                ProcessedImage.processor_id == render,
+            )
+            .order_by(RawText.document_id, RawText.page)
+        )
+        for row in self._session.execute(query, execution_options={"yield_per": 500}):
+            yield PageRead(*row)
 
 
 @dataclass(frozen=True)

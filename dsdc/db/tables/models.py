@@ -29,7 +29,7 @@ class SnapshotMember(Base):
 
     __tablename__ = "snapshot_members"
     __table_args__ = (
-        CheckConstraint("split IN ('train', 'valid', 'test')", name="split_known"),
+        CheckConstraint("split IN ('train', 'valid', 'test') OR split ~ '^fold-[0-9]+$'", name="split_known"),
         Index("ix_snapshot_members_document_id", "document_id"),
         Index("ix_snapshot_members_label_id", "label_id"),
     )

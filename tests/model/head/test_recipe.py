@@ -11,11 +11,11 @@ import pytest
 from safetensors.torch import load_file, save
 
 from dsdc.errors import WeightsError
-from dsdc.ml.calibrate import probabilities
+from dsdc.ml.calibrate import evidence, probabilities
 from dsdc.ml.fit import Fitted
 from dsdc.ml.recipe import HEAD_FILE, RECIPE_FILE, Recipe, code_commit, load
 from dsdc.ml.recipe import save as save_head
-from dsdc.ml.train import logits
+from dsdc.ml.train import scores
 from tests.model.head.synthetic import CLASSES, clusters
 
 
@@ -27,21 +27,21 @@ def folder(tmp_path: Path, fitted: Fitted, described: Recipe) -> Path:
 
 def test_a_loaded_head_answers_as_the_trained_one(folder: Path, fitted: Fitted) -> None:
     head, data = load(folder, head_sha256=fitted.run.head_sha256), clusters(50, seed=3)
-    found = head.predict_proba(data.image, data.text, data.has_image, data.has_text)
-    expected = probabilities(logits(fitted.run.head, data), fitted.temperature)
+    blocks = data.blocks()
+    found = head.predict_proba(blocks)
+    expected = probabilities(scores(fitted.run.head, blocks), fitted.thresholds.weights, evidence(blocks))
     assert np.array_equal(found, expected)
     assert found.shape == (50, len(CLASSES))
     assert head.classes == CLASSES
-    assert all(len(head.prediction_set(row)) for row in found)
-    assert {head.decide(row) for row in found} == {"accept", "review"}
+    assert head.prediction_sets(found, blocks).any(axis=1).all()
+    assert {head.decide(float(row.max())) for row in found} == {"accept", "review"}
 
 
 def test_one_document_alone_gets_the_answer_that_it_gets_among_others(folder: Path) -> None:
     head, data = load(folder), clusters(40, seed=4)
-    together = head.predict_proba(data.image, data.text, data.has_image, data.has_text)
+    together = head.predict_proba(data.blocks())
     for row in range(0, 40, 7):
-        one = data.take(np.array([row]))
-        alone = head.predict_proba(one.image, one.text, one.has_image, one.has_text)
+        alone = head.predict_proba(data.take(np.array([row])).blocks())
         assert alone[0] == pytest.approx(together[row], abs=1e-6)
 
 
@@ -70,7 +70,7 @@ def test_any_changed_byte_of_the_head_is_refused(folder: Path) -> None:
 def test_a_changed_number_of_the_recipe_is_refused(folder: Path) -> None:
     path = folder / RECIPE_FILE
     written = json.loads(path.read_text())
-    written["calibration"]["temperature"] *= 2
+    written["review"]["threshold"] /= 2
     path.write_text(json.dumps(written))
     with pytest.raises(WeightsError, match="hash that it names"):
         load(folder)
@@ -93,7 +93,7 @@ def test_a_missing_file_and_another_head_than_recorded_are_refused(folder: Path)
 
 def test_tensors_of_another_shape_are_refused_though_their_hash_is_right(folder: Path, described: Recipe) -> None:
     tensors = load_file(folder / HEAD_FILE)
-    tensors["out.bias"] = tensors["out.bias"][:-1].clone()
+    tensors["members.0.out.bias"] = tensors["members.0.out.bias"][:-1].clone()
     weights = save(tensors)
     other = described.model_copy(update={"head_sha256": hashlib.sha256(weights).hexdigest()})
     (folder / HEAD_FILE).write_bytes(weights)
@@ -121,7 +121,7 @@ def test_saving_under_another_heads_recipe_is_refused(tmp_path: Path, fitted: Fi
 def test_vectors_of_another_width_are_refused(folder: Path) -> None:
     data = clusters(5, widths=(48, 31))
     with pytest.raises(ValueError, match="'text': 32"):
-        load(folder).predict_proba(data.image, data.text, data.has_image, data.has_text)
+        load(folder).predict_proba(data.blocks())
 
 
 def test_the_commit_of_a_folder_outside_git_is_unknown(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from dsdc.errors import NotFound, TrackingUnavailable
+from dsdc.errors import NotFound, TrackingUnavailable, WeightsError
 from dsdc.ml.fit import Fitted
 from dsdc.ml.recipe import Recipe, load
 from dsdc.ml.tracking import CHALLENGER, CHAMPION, Registered, Tracking
@@ -67,9 +67,9 @@ def _wait(url: str, process: subprocess.Popen[bytes], output: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def registered(server: str, fitted: Fitted, described: Recipe) -> Registered:
+def registered(server: str, fitted: Fitted, described: Recipe, head_folder: Path) -> Registered:
     return Tracking(server).log_training(
-        fitted, described, experiment="tests", model_name="head-of-tests", tags={"asked_by": "a test"}
+        fitted, described, head_folder, experiment="tests", model_name="head-of-tests", tags={"asked_by": "a test"}
     )
 
 
@@ -81,23 +81,21 @@ def test_the_run_holds_parameters_curves_metrics_figures_reports_and_the_head(
     assert run.info.status == "FINISHED"
     assert run.data.params["learning_rate"] == str(fitted.run.config.learning_rate)
     assert run.data.params["width_image"] == "48"
-    assert run.data.metrics["test/accuracy"] == pytest.approx(fitted.test.values["accuracy"])
-    assert run.data.metrics["test/accuracy_low"] < run.data.metrics["test/accuracy"]
-    curve = client.get_metric_history(registered.run_id, "epoch/valid_loss")
-    assert [point.value for point in curve] == pytest.approx([point.valid_loss for point in fitted.run.epochs])
+    assert run.data.metrics["cv/accuracy"] == pytest.approx(fitted.estimate.values["accuracy"])
+    assert run.data.metrics["cv/accuracy_low"] < run.data.metrics["cv/accuracy"]
+    assert run.data.metrics["weight_image_network"] == pytest.approx(fitted.thresholds.weights["image"][0])
+    curve = client.get_metric_history(registered.run_id, "epoch/train_loss")
+    assert [point.value for point in curve] == pytest.approx([point.train_loss for point in fitted.run.epochs])
     assert [point.step for point in curve] == list(range(len(fitted.run.epochs)))
     assert run.data.tags["clip_weights_sha256"] == "1" * 64
     assert run.data.tags["snapshot"] == described.origin.snapshot
     assert _files(client, registered.run_id) == {
         "head/head.safetensors",
         "head/recipe.json",
-        "plots/training_curves.png",
-        *(
-            f"plots/{part}/{name}.png"
-            for part in ("valid", "test")
-            for name in ("confusion_matrix", "reliability_diagram", "risk_coverage")
-        ),
-        *(f"reports/{part}.{kind}" for part in ("valid", "test") for kind in ("md", "json")),
+        "head/held_out.npz",
+        "plots/training_curve.png",
+        *(f"plots/{name}.png" for name in ("confusion_matrix", "reliability_diagram", "risk_coverage")),
+        *(f"reports/estimate.{kind}" for kind in ("md", "json")),
     }
 
 
@@ -125,18 +123,18 @@ def test_the_fetched_head_answers_as_the_trained_one(
 ) -> None:
     folder = Tracking(server).fetch_head("head-of-tests", registered.version, tmp_path)
     head, data = load(folder, head_sha256=fitted.run.head_sha256), clusters(30, seed=6)
-    found = head.predict_proba(data.image, data.text, data.has_image, data.has_text)
+    found = head.predict_proba(data.blocks())
     assert np.allclose(found.sum(axis=1), 1)
     assert (found.argmax(axis=1) == data.labels).mean() > 0.5
 
 
 def test_an_alias_moves_from_version_to_version(
-    server: str, registered: Registered, fitted: Fitted, described: Recipe
+    server: str, registered: Registered, fitted: Fitted, described: Recipe, head_folder: Path
 ) -> None:
     tracking = Tracking(server)
     tracking.set_alias("head-of-tests", CHAMPION, registered.version)
     second = tracking.log_training(
-        fitted, described, experiment="tests", model_name="head-of-tests", parent_run_id=registered.run_id
+        fitted, described, head_folder, experiment="tests", model_name="head-of-tests", parent_run_id=registered.run_id
     )
     assert int(second.version) == int(registered.version) + 1
     assert tracking.version_of("head-of-tests", CHAMPION).version == registered.version
@@ -158,21 +156,20 @@ def test_what_is_not_there_is_not_found(server: str, registered: Registered, tmp
 
 
 def test_a_training_that_cannot_be_logged_ends_as_failed_and_registers_nothing(
-    server: str, registered: Registered, fitted: Fitted, described: Recipe
+    server: str, registered: Registered, fitted: Fitted, described: Recipe, head_folder: Path
 ) -> None:
     client = MlflowClient(server)
-    wrong = described.model_copy(update={"head_sha256": "0" * 64})
-    with pytest.raises(Exception, match="another head"):
-        Tracking(server).log_training(fitted, wrong, experiment="broken", model_name="never")
+    with pytest.raises(WeightsError, match="gone"):
+        Tracking(server).log_training(fitted, described, head_folder / "gone", experiment="broken", model_name="never")
     experiment = client.get_experiment_by_name("broken")
     assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FAILED"]
     assert not client.search_registered_models("name = 'never'")
 
 
 def test_nothing_of_mlflow_chats(
-    server: str, fitted: Fitted, described: Recipe, capfd: pytest.CaptureFixture[str]
+    server: str, fitted: Fitted, described: Recipe, head_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    Tracking(server).log_training(fitted, described, experiment="quiet", model_name="quiet")
+    Tracking(server).log_training(fitted, described, head_folder, experiment="quiet", model_name="quiet")
     said = capfd.readouterr()
     lines = [line for line in (said.out + said.err).splitlines() if "tracking.registered" not in line]
     assert not lines
@@ -183,10 +180,12 @@ def test_a_host_that_is_not_allowed_is_told_what_to_do(server: str) -> None:
         Tracking(server.replace("127.0.0.1", "localhost")).version_of("head-of-tests", CHAMPION)
 
 
-def test_no_server_is_said_within_seconds(fitted: Fitted, described: Recipe) -> None:
+def test_no_server_is_said_within_seconds(fitted: Fitted, described: Recipe, head_folder: Path) -> None:
     started = time.monotonic()
     with pytest.raises(TrackingUnavailable, match=r"start\.sh") as caught:
-        Tracking(f"http://127.0.0.1:{_free_port()}").log_training(fitted, described, experiment="e", model_name="m")
+        Tracking(f"http://127.0.0.1:{_free_port()}").log_training(
+            fitted, described, head_folder, experiment="e", model_name="m"
+        )
     assert time.monotonic() - started < 10
     assert caught.value.category == "model"
 

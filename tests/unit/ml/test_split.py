@@ -1,4 +1,4 @@
-"""Splits that no duplicate crosses, and the finding of duplicates."""
+"""Folds that no duplicate crosses, and the finding of duplicates."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 
 from dsdc.errors import NotEnoughLabels
-from dsdc.ml.split import Split, duplicate_groups, make_folds, make_split
+from dsdc.ml.split import duplicate_groups, make_folds
 
 
 def _shares(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.bincount(labels[rows], minlength=16) / np.bincount(labels, minlength=16)
-
-
-def _crossing(split: Split, groups: np.ndarray) -> set[int]:
-    found = [set(groups[rows].tolist()) for rows in split.parts().values()]
-    return (found[0] & found[1]) | (found[0] & found[2]) | (found[1] & found[2])
 
 
 @pytest.fixture
@@ -31,48 +26,34 @@ def crowded() -> tuple[np.ndarray, np.ndarray]:
     return labels, groups
 
 
-def test_parts_hold_every_row_once_and_no_group_crosses(crowded: tuple[np.ndarray, np.ndarray]) -> None:
+def test_folds_hold_out_each_row_once_and_keep_groups(crowded: tuple[np.ndarray, np.ndarray]) -> None:
     labels, groups = crowded
-    split = make_split(labels, groups, valid_share=0.15, test_share=0.15, seed=3)
-    assert sorted(np.concatenate(list(split.parts().values()))) == list(range(1600))
-    assert not _crossing(split, groups)
-    assert np.abs(_shares(labels, split.test) - 0.15).max() <= 0.02
-    assert np.abs(_shares(labels, split.valid) - 0.15).max() <= 0.02
+    folds = make_folds(labels, groups, folds=5, seed=0)
+    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(1600))
+    for fold in folds:
+        assert not set(groups[fold.train]) & set(groups[fold.test])
+        assert len(fold.train) + len(fold.test) == 1600
+        assert np.abs(_shares(labels, fold.test) - 0.2).max() <= 0.06
 
 
-def test_same_seed_same_split_other_seed_another(crowded: tuple[np.ndarray, np.ndarray]) -> None:
+def test_same_seed_same_folds_other_seed_others(crowded: tuple[np.ndarray, np.ndarray]) -> None:
     labels, groups = crowded
-    one, two, other = (make_split(labels, groups, valid_share=0.15, test_share=0.15, seed=s) for s in (3, 3, 4))
-    assert np.array_equal(one.test, two.test)
-    assert not np.array_equal(one.test, other.test)
+    one, two, other = (make_folds(labels, groups, folds=5, seed=seed)[0].test for seed in (3, 3, 4))
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
 
 
-def test_four_documents_of_a_class_reach_all_three_parts() -> None:
-    labels = np.array([0] * 40 + [1] * 4)
-    split = make_split(labels, np.arange(44), valid_share=0.15, test_share=0.15, seed=0)
-    assert [(labels[rows] == 1).sum() for rows in split.parts().values()] == [2, 1, 1]
-
-
-def test_a_class_of_one_group_is_trained_on_and_nowhere_else() -> None:
+def test_a_class_of_one_group_is_held_out_once_and_no_warning_is_shown(recwarn: pytest.WarningsRecorder) -> None:
     labels = np.array([0] * 40 + [1] * 4)
     groups = np.array([*range(40), 99, 99, 99, 99])
-    split = make_split(labels, groups, valid_share=0.15, test_share=0.15, seed=0)
-    assert [(labels[rows] == 1).sum() for rows in split.parts().values()] == [4, 0, 0]
+    folds = make_folds(labels, groups, folds=5, seed=0)
+    assert sorted((labels[fold.test] == 1).sum() for fold in folds) == [0, 0, 0, 0, 4]
+    assert not recwarn.list
 
 
-def test_nothing_to_test_on_is_said_so() -> None:
-    with pytest.raises(NotEnoughLabels, match="1 groups leave the valid part empty"):
-        make_split(np.zeros(5, dtype=int), np.zeros(5, dtype=int), valid_share=0.2, test_share=0.2, seed=0)
-
-
-def test_folds_test_each_row_once_and_keep_groups(crowded: tuple[np.ndarray, np.ndarray]) -> None:
-    labels, groups = crowded
-    folds = make_folds(labels, groups, folds=5, valid_share=0.15, seed=0)
-    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(1600))
-    assert not any(_crossing(fold, groups) for fold in folds)
-    assert all(np.abs(_shares(labels, fold.test) - 0.2).max() <= 0.06 for fold in folds)
-    with pytest.raises(NotEnoughLabels):
-        make_folds(labels[:3], groups[:3], folds=5, valid_share=0.2, seed=0)
+def test_fewer_documents_than_folds_is_said_so() -> None:
+    with pytest.raises(NotEnoughLabels, match="3 different labelled documents cannot make 5 folds"):
+        make_folds(np.array([0, 0, 1]), np.arange(3), folds=5, seed=0)
 
 
 def test_equal_hashes_are_one_group() -> None:
