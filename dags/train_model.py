@@ -47,7 +47,6 @@ def _override(kind: str, title: str, **schema: Any) -> Param:
     },
     params={
         "epochs": _override("integer", "Epochs at most", minimum=1, maximum=10_000),
-        "patience": _override("integer", "Epochs without progress before it stops", minimum=1, maximum=10_000),
         "learning_rate": _override("number", "Learning rate", exclusiveMinimum=0, maximum=1),
         "weight_decay": _override("number", "Weight decay", minimum=0, maximum=10),
         "batch": _override("integer", "Batch size", minimum=1, maximum=65_536),

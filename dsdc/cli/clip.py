@@ -1,12 +1,14 @@
-"""`dsdc clip`: the weights of the CLIP model in use."""
+"""`dsdc clip`: the CLIP model in use, and its weights."""
 
 from __future__ import annotations
 
 import typer
 
+from dsdc.cli.adapt import adapt
 from dsdc.settings import settings
 
 app = typer.Typer(name="clip", help="The CLIP model that embeds pages and texts.", no_args_is_help=True)
+app.command()(adapt)
 
 
 @app.command()

@@ -10,7 +10,6 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy.orm import Session
 
 from dsdc.db.repositories.embeddings import Embeddings, PageVector, Versions
 from dsdc.db.repositories.labels import CurrentLabel, Labels
@@ -66,7 +65,7 @@ def collect(taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet, *,
     """
     with transaction() as session:
         labels = [label for label in Labels(session).current(taxonomy.name) if label.label in taxonomy.slugs]
-        known = known_of(session, [label.document_id for label in labels], versions)
+        known = known_of(Embeddings(session), RawTexts(session), [label.document_id for label in labels], versions)
     embedded = [label for label in labels if known[label.document_id].vectors]
     counts = Counter(label.label for label in embedded)
     classes = tuple(slug for slug in taxonomy.slugs if counts[slug] >= min_per_class)
@@ -87,13 +86,15 @@ def collect(taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet, *,
     )
 
 
-def known_of(session: Session, document_ids: Sequence[str], versions: Versions) -> dict[str, Known]:
+def known_of(
+    embeddings: Embeddings, texts: RawTexts, document_ids: Sequence[str], versions: Versions
+) -> dict[str, Known]:
     """What the store knows of these documents, as these versions made it."""
     vectors: dict[str, list[PageVector]] = defaultdict(list)
-    for vector in Embeddings(session).of_documents(document_ids, versions):
+    for vector in embeddings.of_documents(document_ids, versions):
         vectors[vector.document_id].append(vector)
     pages: dict[str, list[ReadPage]] = defaultdict(list)
-    for page in RawTexts(session).of_documents(document_ids, render=versions.render, text=versions.text):
+    for page in texts.of_documents(document_ids, render=versions.render, text=versions.text):
         words = tuple(Word(*word) for word in page.words)
         pages[page.document_id].append(ReadPage(page.raw_text, words, page.width, page.height))
     return {document_id: Known(vectors[document_id], pages[document_id]) for document_id in document_ids}

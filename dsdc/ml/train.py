@@ -36,7 +36,7 @@ _MANY_NUMBERS = 20_000_000
 _LEAST_STEPS = 300
 #: Rows scored at once.
 _SCORED_AT_ONCE = 4096
-_JUDGE_ITERATIONS = 200
+_JUDGE_ITERATIONS = 100
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _regress(rows: csr_array, labels: Ints, weights: Floats, inverse_penalty: fl
         return float(value), np.concatenate([((rows.T @ away).T + penalty).ravel(), away.sum(axis=0)])
 
     start = np.zeros(classes * width + classes)
-    options = {"maxiter": _JUDGE_ITERATIONS, "ftol": 1e-9, "gtol": 1e-6}
+    options = {"maxiter": _JUDGE_ITERATIONS, "ftol": 1e-7}
     found = minimize(cost, start, jac=True, method="L-BFGS-B", options=options).x
     return found[:-classes].reshape(classes, width), found[-classes:]
 

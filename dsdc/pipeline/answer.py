@@ -18,6 +18,7 @@ import dsdc
 from dsdc.db.repositories.documents import Arrival, Documents
 from dsdc.db.repositories.embeddings import Embeddings, Neighbour, Vectors
 from dsdc.db.repositories.predictions import NewPrediction, Predictions
+from dsdc.db.repositories.texts import RawTexts
 from dsdc.db.session import retrying, transaction
 from dsdc.errors import NoChampion, WeightsError
 from dsdc.log import get_logger
@@ -222,7 +223,8 @@ class _Request:
             return self._known(session)
 
     def _known(self, session: Session) -> Known:
-        return known_of(session, [self._sha256], self._loaded.assembly.versions)[self._sha256]
+        versions = self._loaded.assembly.versions
+        return known_of(Embeddings(session), RawTexts(session), [self._sha256], versions)[self._sha256]
 
     def compute(self, *, store: bool) -> Answer:
         """Through all stages; the rows are stored as the workers would have stored them."""

@@ -59,11 +59,12 @@ def test_a_day_of_the_platform(migrated: dict[str, str], database: Settings, mon
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     (database.path("to_ingest") / "empty.pdf").touch()
     (database.path("to_ingest") / "text.pdf").write_text("no PDF at all")
-    (arrival, first, second, check), log = run_dags(
+    (arrival, first, second, adapted, check), log = run_dags(
         migrated,
         ("simulate_arrivals", {"count": 2, "seed": 5, "seconds_between": 0}),
         ("ingest_and_process", {"workers": 2}),
         ("ingest_and_process", {}),
+        ("adapt_clip", {"epochs": 1}),
         ("check_platform", {}),
     )
     assert arrival["state"] == "success", log[-4000:]
@@ -84,6 +85,9 @@ def test_a_day_of_the_platform(migrated: dict[str, str], database: Settings, mon
     assert second["state"] == "success"
     assert states(second)["render"] == {"skipped"}
     assert states(second)["report"] == {"success"}
+
+    assert adapted["state"] == "failed"
+    assert "different pages with text; adapting a CLIP takes at least 50" in log
 
     assert check["state"] == "failed"
     found = states(check)

@@ -29,6 +29,7 @@ GRAPHS = {
     "train_model": {"new_labels": {"train"}, "train": set()},
     "check_platform": {name: set() for name in ("database", "mlflow", "auth", "predict", "disk_space", "stuck_stages")},
     "simulate_arrivals": {"arrive": set()},
+    "adapt_clip": {"adapt": set()},
 }
 
 
@@ -86,6 +87,7 @@ def test_heavy_work_waits_in_pools(dags: dict[str, Any]) -> None:
         ("embed_images", "embed_texts"), "gpu"
     ) | dict.fromkeys(("plan", "report", "announce"), "default_pool")
     assert {t.task_id: t.pool for t in dags["train_model"].tasks} == {"new_labels": "default_pool", "train": "gpu"}
+    assert [t.pool for t in dags["adapt_clip"].tasks] == ["gpu"]
     # It sleeps most of its time, which must not keep a slot from those who work.
     assert [t.pool for t in dags["simulate_arrivals"].tasks] == ["default_pool"]
 
@@ -136,6 +138,9 @@ def test_forms_are_valid_schemas_and_their_defaults_fit(dags: dict[str, Any], na
         ("ingest_and_process", {"workers": 33}),
         ("ingest_and_process", {"take_inbox": "perhaps"}),
         ("check_platform", {"stuck_minutes": 0}),
+        ("adapt_clip", {"batch": 1}),
+        ("adapt_clip", {"blocks": -1}),
+        ("adapt_clip", {"force": "perhaps"}),
     ],
 )
 def test_forms_refuse_nonsense(dags: dict[str, Any], name: str, conf: dict[str, Any]) -> None:
@@ -152,3 +157,9 @@ def test_training_may_override_every_hyperparameter_the_form_names(dags: dict[st
     from dsdc.settings import Train
 
     assert set(dags["train_model"].params) - {"only_if_changed"} <= set(Train.model_fields)
+
+
+def test_adapting_may_override_every_parameter_the_form_names(dags: dict[str, Any]) -> None:
+    from dsdc.ml.adapt.params import AdaptParams
+
+    assert set(dags["adapt_clip"].params) - {"force"} == set(AdaptParams.model_fields) - {"held_out"}
