@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import typer
 
-from benchmarks import memory, ocr_accuracy
+from benchmarks import accuracy, memory, ocr_accuracy
 from dsdc import log
 from dsdc.cli import console
 from dsdc.settings import settings
@@ -17,7 +19,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 #: Name -> function; its docstring's first line is what the list says of it.
-BENCHMARKS = {
+BENCHMARKS: Mapping[str, Callable[..., None]] = {
+    "accuracy": accuracy.run,
     "memory": memory.run,
     "ocr_accuracy": ocr_accuracy.run,
 }
