@@ -18,6 +18,7 @@ from safetensors.torch import save
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from scipy.special import log_softmax
+from threadpoolctl import threadpool_limits
 
 from dsdc.errors import NotEnoughLabels
 from dsdc.log import get_logger
@@ -37,6 +38,8 @@ _LEAST_STEPS = 300
 #: Rows scored at once.
 _SCORED_AT_ONCE = 4096
 _JUDGE_ITERATIONS = 100
+#: Documents up to which a linear judge is learnt in axes of their own: memory grows with their number, times 20,000.
+_MOST_ROTATED = 5000
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,30 @@ class _Trainer:
 
 def _regress(rows: csr_array, labels: Ints, weights: Floats, inverse_penalty: float) -> tuple[Doubles, Doubles]:
     """`[classes, width]` slopes and `[classes]` bias of least weighted log loss with an L2 penalty on the slopes."""
+    if rows.shape[0] < min(rows.shape[1], _MOST_ROTATED):
+        turned, back = _rotated(rows)
+        slopes, bias = _descend(turned, labels, weights, inverse_penalty)
+        return slopes @ back, bias
+    return _descend(csr_array(rows, dtype=np.float64), labels, weights, inverse_penalty)
+
+
+def _rotated(rows: csr_array) -> tuple[Doubles, Doubles]:
+    """`[n, rank]` the same rows in axes of their own, and `[rank, width]` those axes.
+
+    Fewer documents than columns span no more dimensions than there are documents, and the penalty is the same in
+    whatever axes. 1,280 documents with 20,000 columns take half the time this way.
+    """
+    dense = rows.toarray().astype(np.float64)
+    variances, axes = np.linalg.eigh(dense @ dense.T)
+    kept = variances > variances[-1] * 1e-10
+    lengths = np.sqrt(variances[kept])
+    return axes[:, kept] * lengths, (axes[:, kept] / lengths).T @ dense
+
+
+def _descend(
+    rows: Doubles | csr_array, labels: Ints, weights: Floats, inverse_penalty: float
+) -> tuple[Doubles, Doubles]:
+    """As `_regress`, by L-BFGS."""
     n, width = rows.shape
     classes, each = len(weights), weights[labels].astype(np.float64) / len(labels)
     truth = np.eye(classes)[labels]
@@ -235,7 +262,8 @@ def _reproducible(seed: int, device: torch.device, threads: int) -> Iterator[Non
     # cuBLAS reads this when it is first used, and is not deterministic without it.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     threads_before, was = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with fork, threadpool_limits(threads):
         torch.manual_seed(seed)
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True)
