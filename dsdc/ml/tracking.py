@@ -76,6 +76,7 @@ class Tracking:
         experiment: str,
         model_name: str,
         tags: Mapping[str, str] | None = None,
+        reports: Mapping[str, str] | None = None,
         parent_run_id: str | None = None,
     ) -> Registered:
         """Record a training as a run and register its head as a new version, with alias `challenger`.
@@ -87,12 +88,15 @@ class Tracking:
             described: the recipe of `fitted`.
             folder: the head as it was saved, its recipe and whatever lies beside it.
             tags: further tags of run and version.
+            reports: further reports in Markdown, by name.
             parent_run_id: the run under which this one is shown, as in a search.
         """
         every_tag = _tags(described) | dict(tags or {})
         with self._answering() as client, self._run(client, experiment, every_tag, parent_run_id) as run_id:
             _log_numbers(client, run_id, fitted, described)
             _log_reports(client, run_id, fitted, described)
+            for name, text in (reports or {}).items():
+                client.log_text(run_id, text, f"reports/{name}.md")
             recipe.load(folder, head_sha256=described.head_sha256)  # MLflow would log an empty folder without a word
             client.log_artifacts(run_id, str(folder), HEAD_FOLDER)
             found = self._register(client, model_name, run_id, every_tag)

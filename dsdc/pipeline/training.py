@@ -17,6 +17,7 @@ from dsdc.db.session import transaction
 from dsdc.errors import Conflict, NotFound, SettingsError, TrackingUnavailable, WeightsError
 from dsdc.log import get_logger
 from dsdc.ml import gate, recipe, registry
+from dsdc.ml.comparison import Champion
 from dsdc.ml.dataset import Dataset, Snapshot, collect, freeze
 from dsdc.ml.fit import Fitted, fit
 from dsdc.ml.gate import GateReport
@@ -113,10 +114,12 @@ def train_model(
         progress=progress,
     )
     described = _describe(config, fitted, snapshot, ready)
+    held_out = HeldOut.of(dataset.data, fitted)
+    report = _judge(config, dataset, held_out, ready, chosen.seed)
     with tempfile.TemporaryDirectory(prefix="dsdc-head-") as scratch:
         folder = Path(scratch)
         recipe.save(folder, fitted.run.head, described)
-        HeldOut.of(dataset.data, fitted).save(folder)
+        held_out.save(folder)
         tracked = Tracking(config.mlflow.uri).log_training(
             fitted,
             described,
@@ -124,11 +127,11 @@ def train_model(
             experiment=chosen.experiment,
             model_name=chosen.model_name,
             tags=_tags(author, airflow_run),
+            reports={"gate": report.markdown()},
         )
         recipe_sha256 = hashlib.sha256(described.to_json()).hexdigest()
         registry.put_head(config, folder, described.head_sha256, recipe_sha256)
     model_id = registry.register(_row(config, fitted, described, recipe_sha256, snapshot, ready, tracked, airflow_run))
-    report = _judge(config, dataset, fitted, ready, chosen.seed)
     registry.set_alias(config, "challenger", model_id, author=author, reason="trained")
     if report.promote:
         registry.set_alias(config, "champion", model_id, author=author, reason=report.reason)
@@ -227,8 +230,8 @@ def _row(
     )
 
 
-def _judge(config: Settings, dataset: Dataset, fitted: Fitted, ready: Assembly, seed: int) -> GateReport:
-    """Challenger against champion: each document answered by heads of theirs that have not learnt from it."""
+def _judge(config: Settings, dataset: Dataset, held_out: HeldOut, ready: Assembly, seed: int) -> GateReport:
+    """Challenger against champion, each asked about documents as if they were new to it."""
     served = registry.with_alias(config, "champion")
     if served is None:
         return gate.first("There was no champion.")
@@ -236,17 +239,17 @@ def _judge(config: Settings, dataset: Dataset, fitted: Fitted, ready: Assembly, 
         return gate.first("The champion belongs to another CLIP and cannot answer here.")
     try:
         old = recipe.load(served.folder, head_sha256=served.head_sha256)
-        was = old.predict_proba(dataset.data.blocks())
         learnt = HeldOut.load(served.folder)
+        live = old.predict_proba(dataset.data.blocks())
     except (WeightsError, ValueError) as error:
         return gate.first(f"The champion cannot be asked: {error}")
-    rows = {document_id: row for row, document_id in enumerate(learnt.document_ids)}
-    for row, document_id in enumerate(dataset.data.document_ids):
-        if document_id in rows:
-            was[row] = learnt.probabilities[rows[document_id]]
-    columns = [old.classes.index(slug) if slug in old.classes else None for slug in dataset.data.classes]
-    aligned = np.stack([was[:, c] if c is not None else np.zeros(len(was)) for c in columns], axis=1)
-    return gate.compare(aligned, fitted.estimate.scored.probabilities, dataset.data.labels, seed=seed)
+    return gate.compare(
+        held_out,
+        Champion(old.classes, live, learnt),
+        groups=dataset.data.groups,
+        sources=[label.source for label in dataset.labels],
+        seed=seed,
+    )
 
 
 def promote_version(version: int, *, author: str, reason: str) -> Registered:
