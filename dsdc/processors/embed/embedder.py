@@ -28,8 +28,10 @@ log = get_logger(__name__)
 Item = TypeVar("Item")
 #: Threads that prepare pages while the model runs; more would only take the cores away from it.
 PREPARERS = min(4, os.cpu_count() or 1)
-#: Images at once on a CPU: beyond this the activations leave the caches, and 32 take twice as long each as 8.
+#: Images of 224 x 224 at once on a CPU, and fewer of larger ones: beyond these pixels the activations leave the caches,
+#: and a page of 512 x 384 takes 0.11 s among 8 and 0.07 s among 2.
 CPU_IMAGES = 8
+CPU_PIXELS = CPU_IMAGES * 224 * 224
 
 
 class OpenClipEmbedder(Embedder):
@@ -112,8 +114,7 @@ class OpenClipEmbedder(Embedder):
 
     def _prepared(self, encoder: Encoder, images: Sequence[Image.Image]) -> Iterator[list[Pixels]]:
         """Batches of pixels, the next one prepared in threads while the model works on this one."""
-        size = self._clip.batch if encoder.device.type == "cuda" else min(self._clip.batch, CPU_IMAGES)
-        batches = _batches(images, size)
+        batches = _batches(images, self._images_at_once(encoder))
         with ThreadPoolExecutor(PREPARERS, thread_name_prefix="embed") as pool:
             coming = [pool.submit(encoder.fit, image) for image in batches[0]] if batches else []
             for number in range(len(batches)):
@@ -121,6 +122,11 @@ class OpenClipEmbedder(Embedder):
                 after = batches[number + 1] if number + 1 < len(batches) else []
                 coming = [pool.submit(encoder.fit, image) for image in after]
                 yield ready
+
+    def _images_at_once(self, encoder: Encoder) -> int:
+        if encoder.device.type == "cuda":
+            return self._clip.batch
+        return min(self._clip.batch, max(1, CPU_PIXELS // (encoder.fit.height * encoder.fit.width)))
 
     def _encoded(self, encoder: Encoder, windows: Sequence[Window]) -> Vectors:
         """`[n, width]` in the order given; computed in the order of length, so that a batch holds little padding."""

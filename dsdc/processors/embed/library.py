@@ -13,6 +13,8 @@ def import_open_clip() -> Any:
     make_importable()
     import open_clip
 
+    from dsdc.processors.embed.lite import pyramid  # noqa: F401  # its image tower, for configs that name it
+
     return open_clip
 
 

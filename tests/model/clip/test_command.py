@@ -22,4 +22,5 @@ def test_show_says_what_the_model_is(project: Path, models_dir: Path) -> None:
     result = CliRunner().invoke(app, ["show"])
     assert result.exit_code == 0, result.output
     assert lite.SHA256 in result.output
-    assert "512" in result.output
+    assert f"width      {lite.WIDTH}\n" in result.output
+    assert "512 x 384 px" in result.output

@@ -1,1 +1,1 @@
-"""`dsdc-lite`: an open_clip model put together from two packages and a projection that lies here."""
+"""`dsdc-lite`: an open_clip model put together from two packages and the numbers that lie here."""

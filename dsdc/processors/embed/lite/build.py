@@ -12,6 +12,7 @@ from dsdc.errors import WeightsError
 from dsdc.log import get_logger
 from dsdc.processors.embed import hashing
 from dsdc.processors.embed.lite import towers
+from dsdc.processors.embed.lite.hadamard import orthonormal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,8 +22,10 @@ NAME = "dsdc-lite"
 WEIGHTS = "open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"
 #: Of the checkpoint; `python -m dsdc.processors.embed.lite.recipe` prints the new one when the recipe changes.
-SHA256 = "1443698ee827cf1f19c26059750ca449558291e31a6b2903554c9d805b0e2305"
+SHA256 = "db44f81b25e4763d9c1a0224355f7c285b63826c58b3d6e25b75b7031a04e038"
 PROJECTION = Path(__file__).with_name("projection.safetensors")
+#: Of the joint space, as the image tower gives it; a power of 4 (`hadamard`).
+WIDTH = 1024
 
 #: MiniLM-L6's architecture; transformers reads it from `config.json` beside the weights.
 BERT: dict[str, Any] = {
@@ -51,15 +54,14 @@ TOKENIZER: dict[str, Any] = {
 }
 OPEN_CLIP: dict[str, Any] = {
     "model_cfg": {
-        "embed_dim": 512,
+        "embed_dim": WIDTH,
         "vision_cfg": {
-            "timm_model_name": "tf_efficientnet_lite0",
+            "timm_model_name": "dsdc_page_pyramid",  # registered by `pyramid.py`
             "timm_model_pretrained": False,
-            "timm_pool": "avg",
+            "timm_pool": "",
             "timm_proj": "linear",
-            "timm_proj_bias": True,
             # Height x width: the shape of a page, and enough pixels to tell a table from running text.
-            "image_size": [384, 288],
+            "image_size": [512, 384],
         },
         "text_cfg": {
             # "." is the model's own folder, for the weights as for the tokenizer.
@@ -119,7 +121,7 @@ def build(folder: Path) -> Path:
 
 
 def write(folder: Path, projection: Path) -> str:
-    """Write all files of the model, with the output layers of `projection`. Returns the checkpoint's SHA-256."""
+    """Write all files of the model, with the numbers of `projection`. Returns the checkpoint's SHA-256."""
     from safetensors.torch import save_file
 
     for name, content in _DOCUMENTS.items():
@@ -136,14 +138,14 @@ def state_dict(projection: Path) -> dict[str, Tensor]:
     import torch
     from safetensors.torch import load_file
 
-    output = {name: value.float() for name, value in load_file(projection).items()}
     state = {f"visual.trunk.{name}": value for name, value in towers.image_tower().items()}
+    state |= {f"visual.trunk.taps.{name}": value.float() for name, value in load_file(projection).items()}
     state |= {f"text.transformer.{name}": value for name, value in towers.text_tower().items()}
     # exp(3) = 20: cosines of this model are spread about this much less than CLIP's, whose scale is 100.
     state |= {
-        "visual.head.proj.weight": output["image.weight"],
-        "visual.head.proj.bias": output["image.bias"],
-        "text.proj.weight": output["text.weight"],
+        # The image tower's features are the joint space; there is a layer all the same, for training on pairs.
+        "visual.head.proj.weight": torch.eye(WIDTH),
+        "text.proj.weight": torch.from_numpy(orthonormal(WIDTH, BERT["hidden_size"])),
         "logit_scale": torch.tensor(3.0),
     }
     return {name: value.contiguous() for name, value in sorted(state.items())}
