@@ -9,7 +9,7 @@ import typer
 
 import dsdc
 from dsdc import log
-from dsdc.cli import clip, console, database, demo, documents, keys, models, platform, samples, state, users
+from dsdc.cli import clip, console, database, demo, documents, keys, labels, models, platform, samples, state, users
 from dsdc.settings import settings
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.add_typer(clip.app, name="clip")
 app.add_typer(database.app, name="db")
 app.add_typer(keys.app, name="keys")
+app.add_typer(labels.app, name="labels")
 app.add_typer(users.app, name="users")
 app.add_typer(platform.app, name="platform", hidden=True)
 for part in (state, documents, models, samples, demo):

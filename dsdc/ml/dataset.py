@@ -14,6 +14,7 @@ import numpy as np
 from dsdc.db.repositories.embeddings import Embeddings, PageVector, Versions
 from dsdc.db.repositories.labels import CurrentLabel, Labels
 from dsdc.db.repositories.models import Member, Snapshots
+from dsdc.db.repositories.pages import ProcessedImages
 from dsdc.db.repositories.texts import RawTexts
 from dsdc.db.session import transaction
 from dsdc.errors import NotEnoughLabels
@@ -65,7 +66,9 @@ def collect(taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet, *,
     """
     with transaction() as session:
         labels = [label for label in Labels(session).current(taxonomy.name) if label.label in taxonomy.slugs]
-        known = known_of(Embeddings(session), RawTexts(session), [label.document_id for label in labels], versions)
+        ids = [label.document_id for label in labels]
+        known = known_of(Embeddings(session), RawTexts(session), ids, versions)
+        hashes = ProcessedImages(session).first_page_hashes(ids, versions.render)
     embedded = [label for label in labels if known[label.document_id].vectors]
     counts = Counter(label.label for label in embedded)
     classes = tuple(slug for slug in taxonomy.slugs if counts[slug] >= min_per_class)
@@ -78,7 +81,7 @@ def collect(taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet, *,
     kept = [label for label in embedded if label.label in classes]
     behind = tuple(known[label.document_id] for label in kept)
     return Dataset(
-        data=_arrays(kept, blocks_of(behind, processors), classes),
+        data=_arrays(kept, blocks_of(behind, processors), classes, hashes),
         labels=tuple(kept),
         known=behind,
         left_out={slug: n for slug, n in counts.items() if slug not in classes},
@@ -121,7 +124,9 @@ def _matrix(vectors: Sequence[PageVector], width: int) -> Floats:
     return np.stack([v.vector for v in vectors]) if vectors else np.zeros((0, width), dtype=np.float32)
 
 
-def _arrays(labels: Sequence[CurrentLabel], blocks: Mapping[str, Block], classes: tuple[str, ...]) -> DocumentSet:
+def _arrays(
+    labels: Sequence[CurrentLabel], blocks: Mapping[str, Block], classes: tuple[str, ...], hashes: Mapping[str, int]
+) -> DocumentSet:
     image, text = blocks["image"], blocks["text"]
     return DocumentSet(
         document_ids=tuple(label.document_id for label in labels),
@@ -131,7 +136,11 @@ def _arrays(labels: Sequence[CurrentLabel], blocks: Mapping[str, Block], classes
         text=np.asarray(text.values),
         has_image=image.present,
         has_text=text.present,
-        groups=duplicate_groups(embeddings=np.asarray(image.values), min_cosine=DUPLICATE_COSINE),
+        groups=duplicate_groups(
+            perceptual=[hashes.get(label.document_id) for label in labels],
+            embeddings=np.asarray(image.values),
+            min_cosine=DUPLICATE_COSINE,
+        ),
         extra={name: block for name, block in blocks.items() if name not in ("image", "text")},
     )
 

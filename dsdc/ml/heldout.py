@@ -7,6 +7,7 @@ compared on documents that both have learnt from since, and labels that a model 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -70,5 +71,5 @@ class HeldOut:
                     found["folds"],
                     found["probabilities"].astype(np.float64),
                 )
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
+        except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as problem:
             raise WeightsError(f"{path} cannot be read: {problem}", hint="Train and promote a new model.") from problem

@@ -65,7 +65,10 @@ class Unpacker(Processor):
 
 @dataclass(frozen=True)
 class EncodedPage:
-    """One page as the bytes of an image file: `page` counts from 1; `mode` is 1, L or RGB; `dpi` where it is known."""
+    """One page as the bytes of an image file: `page` counts from 1; `mode` is 1, L or RGB; `dpi` where it is known.
+
+    `dhash` is the signed 64-bit difference hash of its pixels, None where a renderer gives none.
+    """
 
     page: int
     data: bytes
@@ -73,6 +76,7 @@ class EncodedPage:
     height: int
     mode: str
     dpi: int | None = None
+    dhash: int | None = None
 
 
 @dataclass(frozen=True)

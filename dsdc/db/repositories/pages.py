@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Select, String, cast, func, select
+from sqlalchemy import Select, String, cast, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -24,6 +24,7 @@ class PageRow:
     height: int
     mode: str
     dpi: int | None
+    dhash: int | None = None
 
 
 class ProcessedImages:
@@ -61,6 +62,15 @@ class ProcessedImages:
             .where(ProcessedImage.document_id == document_id, ProcessedImage.processor_id == processor_id)
             .order_by(ProcessedImage.page)
         ).all()
+
+    def first_page_hashes(self, document_ids: Sequence[str], processor_id: int) -> dict[str, int]:
+        """Difference hash of each document's first page as this renderer made it, where there is one."""
+        query = text(
+            "SELECT document_id, dhash FROM processed_images WHERE document_id = ANY (:ids)"
+            " AND processor_id = :processor AND page = 1 AND dhash IS NOT NULL"
+        )
+        rows = self._session.execute(query, {"ids": list(document_ids), "processor": processor_id})
+        return {row.document_id: row.dhash for row in rows}
 
     def keys(self) -> set[str]:
         """Keys of all page images."""

@@ -29,5 +29,6 @@ class ProcessedImage(Base):
     height: Mapped[int]
     mode: Mapped[str] = mapped_column(Text)
     dpi: Mapped[int | None]
+    dhash: Mapped[int | None] = mapped_column(BigInteger)
     processor_id: Mapped[int] = mapped_column(ForeignKey("processors.id"))
     created: Mapped[Now]

@@ -115,7 +115,17 @@ class RenderStage(Stage[DocumentInput, PageRow]):
 def store_page(storage: Storage, page: EncodedPage) -> PageRow:
     """Put a page's image into the store; gives the row that tells of it."""
     stored = storage.put_bytes("processed", page.data)
-    return PageRow(page.page, stored.key, stored.sha256, stored.size, page.width, page.height, page.mode, page.dpi)
+    return PageRow(
+        page=page.page,
+        image_file=stored.key,
+        image_sha256=stored.sha256,
+        byte_size=stored.size,
+        width=page.width,
+        height=page.height,
+        mode=page.mode,
+        dpi=page.dpi,
+        dhash=page.dhash,
+    )
 
 
 def _abandon(pool: ThreadPoolExecutor, tasks: Sequence[Future[None]], ready: queue.Queue[Produced[PageRow]]) -> None:

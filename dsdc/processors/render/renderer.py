@@ -14,6 +14,7 @@ from dsdc.processors import media_type as types
 from dsdc.processors.contract import DamagedPage, EncodedPage, Renderer
 from dsdc.processors.mail.body import body_as_pdf, engines
 from dsdc.processors.render.codec import encode
+from dsdc.processors.render.dhash import difference_hash
 from dsdc.processors.render.frames import FORMATS, frame_count, frames
 from dsdc.processors.render.page import RenderedPage
 from dsdc.processors.render.pdf import pdf_page_count, pdf_pages
@@ -68,7 +69,15 @@ class PageRenderer(Renderer):
 
 def _encoded(page: RenderedPage) -> EncodedPage:
     width, height = page.image.size
-    return EncodedPage(page.page, encode(page.image, page.dpi), width, height, page.image.mode, page.dpi)
+    return EncodedPage(
+        page=page.page,
+        data=encode(page.image, page.dpi),
+        width=width,
+        height=height,
+        mode=page.image.mode,
+        dpi=page.dpi,
+        dhash=difference_hash(page.image),
+    )
 
 
 def _image_type(media_type: str) -> str:

@@ -123,7 +123,7 @@ def _page_message(page: EncodedPage | DamagedPage) -> protocol.Message:
     if isinstance(page, DamagedPage):
         return protocol.describe(page.error) | {"damaged": page.page}, b""
     size = {"page": page.page, "width": page.width, "height": page.height}
-    return size | {"mode": page.mode, "dpi": page.dpi}, page.data
+    return size | {"mode": page.mode, "dpi": page.dpi, "dhash": page.dhash}, page.data
 
 
 if __name__ == "__main__":

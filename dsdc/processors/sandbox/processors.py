@@ -114,7 +114,7 @@ class SandboxedRenderer(PageRenderer):
                 yield DamagedPage(header["damaged"], _documents_fault(header))
             else:
                 size = header["width"], header["height"]
-                yield EncodedPage(header["page"], data, *size, header["mode"], header["dpi"])
+                yield EncodedPage(header["page"], data, *size, header["mode"], header["dpi"], header["dhash"])
 
 
 def _documents_fault(header: dict[str, object]) -> DocumentError:
