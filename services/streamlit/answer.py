@@ -74,16 +74,17 @@ def _answer(config: Settings, desk: work.Work, document: work.Document, answer: 
         _lineage(desk, document, answer)
 
 
-def _promises(config: Settings, desk: work.Work) -> tuple[float, float]:
-    """Coverage of the prediction set and the probability under which somebody should look, as the model has them."""
-    source = desk.model if isinstance(desk.model, ModelInfo) else config.predict
-    return source.coverage, source.review_threshold
+def _promises(config: Settings, desk: work.Work) -> tuple[float, float | None]:
+    """Coverage of the prediction set, and the probability under which somebody should look where the model is known."""
+    if isinstance(desk.model, ModelInfo):
+        return desk.model.coverage, desk.model.review_threshold
+    return config.predict.coverage, None
 
 
-def _decision(answer: Prediction, limit: float) -> str:
+def _decision(answer: Prediction, limit: float | None) -> str:
     if answer.decision == "accept":
         return markup.decision("accept", "Accepted", "The model is sure enough to be taken at its word.")
-    if answer.probability < limit:
+    if limit is not None and answer.probability < limit:
         why = f"The probability is below {limit:.0%}: somebody should look at it."
         return markup.decision("review", "For review", why)
     return markup.decision("review", "For review", "The model itself is unsure here: somebody should look at it.")
