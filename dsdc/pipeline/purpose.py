@@ -115,7 +115,8 @@ def _learnt(session: Session, model_name: str, versions: Versions) -> dict[str, 
     snapshot_id = session.scalar(select(ModelVersion.snapshot_id).where(ModelVersion.id == newest))
     snapshots = Snapshots(session)
     snapshot = snapshots.get(snapshot_id) if snapshot_id is not None else None
-    if snapshot is None or snapshot.processors != asdict(versions):
+    # Describers stand there too, but make no rows that a label could still lack.
+    if snapshot is None or not asdict(versions).items() <= snapshot.processors.items():
         return {}
     return {member.document_id: member.label for member in snapshots.members(snapshot.id)}
 

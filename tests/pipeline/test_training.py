@@ -17,11 +17,12 @@ from dsdc.db.session import transaction
 from dsdc.errors import Conflict, NotEnoughLabels, NotFound, SettingsError, WeightsError
 from dsdc.ml import registry
 from dsdc.ml.recipe import HEAD_FILE
-from dsdc.pipeline import answer, evaluation, training
+from dsdc.pipeline import answer, evaluation, purpose, training
 from dsdc.pipeline.assembly import STAGES, Assembly, bind, register
 from dsdc.pipeline.ingest import ingest_inbox
 from dsdc.pipeline.worker import run_stage
 from dsdc.processors.contract import Vectors
+from dsdc.processors.describe import WordLayout, WordNgrams
 from dsdc.processors.registry import ProcessorSet
 from dsdc.processors.render import PageRenderer
 from dsdc.settings import Settings, settings
@@ -73,11 +74,16 @@ def platform(database: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
     def assemble(_: Settings, storage: object = None) -> Assembly:
         processors = ProcessorSet(
-            NothingInside(), PageRenderer(config.render), WidthReader(), SameCleaner(), ShadeEmbedder()
+            NothingInside(),
+            PageRenderer(config.render),
+            WidthReader(),
+            SameCleaner(),
+            ShadeEmbedder(),
+            describers=(WordLayout(), WordNgrams()),
         )
         return bind(config, processors, register(processors), open_storage(config))
 
-    for module in (training, evaluation, answer):
+    for module in (training, evaluation, answer, purpose):
         monkeypatch.setattr(module, "assemble", assemble)
     return config
 
@@ -104,6 +110,7 @@ def test_the_life_of_models(platform: Settings, tmp_path: Path) -> None:
     assert (first.documents, first.version) == (72, 1)
     assert scalar("SELECT airflow_run FROM model_versions") == "run-1"
     assert scalar("SELECT count(*) FROM snapshot_members") == 72
+    assert purpose.labelled_change() == {}, "all of it has been learnt"
 
     bring(platform, 12, first=24)
     second = training.train_model(author="test", overrides={"seed": 5})
