@@ -85,7 +85,7 @@ def fit_all(scores: Mapping[Evidence, Floats], labels: Ints, usable: Mapping[Evi
     """Weights for each kind of evidence, of which `usable` are the rows that have it; without any, those of `both`."""
     overall = fit_weights(scores["both"], labels)
     return {
-        kind: fit_weights(scores[kind][rows], labels[rows]) if len(rows := usable[kind]) and kind in scores else overall
+        kind: fit_weights(scores[kind][rows], labels[rows]) if len(rows := usable[kind]) else overall
         for kind in EVIDENCE
     }
 

@@ -80,10 +80,9 @@ def fit(
     told = _Share(progress, len(parts) + 1)
     held_out = cross_fit(data, parts, config, told)
     estimate = judge(data, parts, held_out, coverage=coverage, review_budget=review_budget, resamples=resamples)
-    everything = np.arange(len(data))
     return Fitted(
         run=train(data, config, told.part(len(parts))),
-        thresholds=_thresholds(data, held_out, everything, coverage, review_budget),
+        thresholds=_thresholds(data.labels, calibrate.evidence(data.blocks()), held_out, coverage, review_budget),
         coverage=coverage,
         review_budget=review_budget,
         folds=parts,
@@ -120,8 +119,9 @@ def judge(
     sets = np.empty((len(data), len(data.classes)), dtype=bool)
     accepted = np.empty(len(data), dtype=bool)
     for fold in folds:
-        learnt = _thresholds(data, held_out, fold.train, coverage, review_budget)
-        rows = fold.test
+        rows, others = fold.test, fold.train
+        known = {kind: part[others] for kind, part in held_out.items()}
+        learnt = _thresholds(data.labels[others], kinds[others], known, coverage, review_budget)
         probabilities[rows] = calibrate.probabilities(held_out["both"][rows], learnt.weights, kinds[rows])
         sets[rows] = conformal.prediction_sets(probabilities[rows], floor_of(learnt.floors, kinds[rows]))
         accepted[rows] = probabilities[rows].max(axis=1) >= learnt.review
@@ -135,19 +135,16 @@ def floor_of(floors: Mapping[Evidence, float], kinds: Ints) -> conformal.Doubles
 
 
 def _thresholds(
-    data: DocumentSet, held_out: Mapping[Evidence, Floats], rows: Ints, coverage: float, review_budget: float
+    labels: Ints, kinds: Ints, given: Mapping[Evidence, Floats], coverage: float, review_budget: float
 ) -> Thresholds:
-    """From the held-out scores of these rows."""
-    blocks = {name: block[rows] for name, block in data.blocks().items()}
-    labels, kinds = data.labels[rows], calibrate.evidence(blocks)
-    given = {kind: part[rows] for kind, part in held_out.items()}
+    """From held-out scores of n documents: `[n]` right classes, `[n]` what each is judged by."""
     usable = {kind: np.flatnonzero(np.isin(kinds, (0, number))) for number, kind in enumerate(EVIDENCE)}
-    usable["both"] = np.arange(len(rows))
+    usable["both"] = np.arange(len(labels))
     weights = calibrate.fit_all(given, labels, usable)
     floors: dict[Evidence, float] = {}
     for number, kind in enumerate(EVIDENCE):
         those = usable[kind]
-        judged_by = kinds if kind == "both" else np.full(len(rows), number)
+        judged_by = kinds if kind == "both" else np.full(len(labels), number)
         found = calibrate.probabilities(given[kind][those], weights, judged_by[those])
         floors[kind] = conformal.fit_floor(found, labels[those], coverage)
     confidence = calibrate.probabilities(given["both"], weights, kinds).max(axis=1)

@@ -154,7 +154,7 @@ class Embeddings:
             "WHERE document_id = ANY (:ids) ORDER BY document_id, page, modality"
         )
         rows = self._session.execute(query, _ids(versions) | {"ids": list(document_ids)})
-        return [PageVector(r.id, r.document_id, r.page, r.modality, _vector(r.embedding)) for r in rows]
+        return [PageVector(r.id, r.document_id, r.page, r.modality, as_vector(r.embedding)) for r in rows]
 
     def complete(self, document_id: str, versions: Versions) -> bool:
         """Whether every page of a stored document that can be had went through all stages in these versions."""
@@ -223,7 +223,7 @@ def _ids(versions: Versions) -> dict[str, Any]:
     return {"render": versions.render, "text": versions.text, "clean": versions.clean, "embed": versions.embed}
 
 
-def _vector(value: Any) -> Vectors:
+def as_vector(value: Any) -> Vectors:
     """float32 array, from an array of the registered driver type or from PostgreSQL's text form."""
     if isinstance(value, str):
         return np.fromstring(value[1:-1], sep=",", dtype=np.float32)

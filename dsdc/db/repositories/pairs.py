@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from dsdc.db.repositories.embeddings import Vectors, Versions
+from dsdc.db.repositories.embeddings import Vectors, Versions, as_vector
 from dsdc.db.tables import Embedding, ProcessedText
 
 
@@ -75,7 +73,7 @@ class Pairs:
                 Embedding.processed_text_id.in_(text_ids), Embedding.processor_id == embed
             )
         )
-        return {int(text_id): _array(vector) for text_id, vector in rows if text_id is not None}
+        return {int(text_id): as_vector(vector) for text_id, vector in rows if text_id is not None}
 
     def texts(self, text_ids: Sequence[int]) -> dict[int, str]:
         """By text."""
@@ -83,7 +81,3 @@ class Pairs:
             select(ProcessedText.id, ProcessedText.processed_text).where(ProcessedText.id.in_(text_ids))
         )
         return {int(row.id): str(row.processed_text) for row in rows}
-
-
-def _array(vector: Any) -> Vectors:
-    return np.asarray(vector.to_numpy() if hasattr(vector, "to_numpy") else vector, dtype=np.float32)

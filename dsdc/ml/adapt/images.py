@@ -56,7 +56,7 @@ class FeatureSide(ImageSide):
         self._features: Tensor | None = None
 
     def add(self, pages: Sequence[Pixels]) -> None:
-        pixels = as_input(self.encoder, stack(pages))
+        pixels = self.encoder.as_input(stack(pages))
         if not self._parts:
             self.output.check(pixels)
         self._parts.append(self.output.features(pixels).float())
@@ -102,17 +102,9 @@ class PixelSide(ImageSide):
     def encode(self, rows: Ints, noise: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
         visual, device = self.encoder.model.visual, self.encoder.device
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            mapped = visual(as_input(self.encoder, self._pixels[rows]))
+            mapped = visual(self.encoder.as_input(self._pixels[rows]))
         return functional.normalize(mapped.float(), dim=-1)
 
     def blocks(self) -> list[nn.Parameter]:
         own = {id(parameter) for parameter in self.output.parameters()}
         return [p for p in self.encoder.model.visual.parameters() if p.requires_grad and id(p) not in own]
-
-
-def as_input(encoder: Encoder, pixels: Pixels) -> Tensor:
-    """`[n, 1 or 3, height, width]` bytes -> what the tower takes, as `Encoder.images` makes it."""
-    batch = torch.from_numpy(pixels).to(encoder.device).float()
-    mean = torch.tensor(encoder.mean, device=encoder.device).view(1, -1, 1, 1) * 255
-    std = torch.tensor(encoder.std, device=encoder.device).view(1, -1, 1, 1) * 255
-    return ((batch - mean) / std).contiguous(memory_format=torch.channels_last)

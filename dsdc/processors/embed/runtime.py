@@ -43,12 +43,17 @@ class Encoder:
         import torch
 
         with torch.inference_mode(), self._precision():
-            pixels = torch.from_numpy(stack(pages)).to(self.device, non_blocking=True).float()
-            mean = torch.tensor(self.mean, device=self.device).view(1, -1, 1, 1) * 255
-            std = torch.tensor(self.std, device=self.device).view(1, -1, 1, 1) * 255
-            # Subtracting a mean for each channel turns one grey channel into three.
-            batch = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-            return _unit(self.model.encode_image(batch))
+            return _unit(self.model.encode_image(self.as_input(stack(pages))))
+
+    def as_input(self, pixels: Pixels) -> torch.Tensor:
+        """`[n, 1 or 3, height, width]` bytes to what the image tower takes, on the model's device."""
+        import torch
+
+        batch = torch.from_numpy(pixels).to(self.device, non_blocking=True).float()
+        mean = torch.tensor(self.mean, device=self.device).view(1, -1, 1, 1) * 255
+        std = torch.tensor(self.std, device=self.device).view(1, -1, 1, 1) * 255
+        # Subtracting a mean for each channel turns one grey channel into three.
+        return ((batch - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def texts(self, windows: Sequence[Window]) -> Vectors:
         """`[n, width]`, each row of length 1; one row a window."""
