@@ -108,6 +108,7 @@ class Parsing(Section):
 
 
 class Ocr(Section):
+    engine: Literal["auto", "rapidocr", "tesseract"] = "auto"
     languages: str = Field("eng", pattern=r"^[A-Za-z_]+(\+[A-Za-z_]+)*$")
     page_segmentation: int = Field(3, ge=0, le=13)
     timeout_s: int = Field(120, ge=1)

@@ -19,7 +19,7 @@ from reportlab.pdfgen import canvas
 
 from dsdc.errors import BytesMissing, CorruptFile, ParserDied, StorageError, TookTooLong, TooLarge
 from dsdc.processors.contract import DamagedPage, EncodedPage, PageSource
-from dsdc.processors.ocr import TesseractReader
+from dsdc.processors.ocr import PageReader
 from dsdc.processors.render import PageRenderer
 from dsdc.processors.sandbox import Parsers, SandboxedReader, SandboxedRenderer, protocol
 from dsdc.settings import Ocr, Parsing, Render
@@ -209,7 +209,7 @@ def test_pages_are_read_in_parallel_and_given_in_order(parsers: Callable[..., Pa
         (tmp_path / f"{page.page}.png").write_bytes(page.data)
         sources.append(PageSource(source, PDF, page.page, tmp_path / f"{page.page}.png"))
     found = list(SandboxedReader(Ocr(), pool).read(sources))
-    assert found == list(TesseractReader(Ocr()).read(sources))
+    assert found == list(PageReader(Ocr()).read(sources))
     assert [text.text for text in found] == [f"Page number {n} of this document" for n in range(1, 6)]
     assert len(children()) == 2
 
