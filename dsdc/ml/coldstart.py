@@ -31,6 +31,8 @@ from dsdc.taxonomy import LabelClass
 
 log = get_logger(__name__)
 
+#: Documents of the store, at most, that tell a model of references what documents have in common.
+ARCHIVE = 1000
 #: Groups of duplicates up to which each is held out by itself: with few documents, a fifth less is another model.
 _ONE_BY_ONE = 100
 #: Held-out documents from which thresholds are learnt; see `_telling`. A class's only document counts for none: without

@@ -18,7 +18,7 @@ from dsdc.db.session import transaction
 from dsdc.errors import Conflict, NotEnoughLabels, NotFound, SettingsError, TrackingUnavailable, WeightsError
 from dsdc.log import get_logger
 from dsdc.ml import gate, recipe, registry
-from dsdc.ml.coldstart import fit_cold, hold_out_folds, prompts_of
+from dsdc.ml.coldstart import ARCHIVE, fit_cold, hold_out_folds, prompts_of
 from dsdc.ml.comparison import Champion
 from dsdc.ml.dataset import Archive, Dataset, Snapshot, archive, collect_all, freeze, trainable
 from dsdc.ml.fit import Fitted, Share, fit
@@ -40,9 +40,6 @@ from dsdc.taxonomy import Taxonomy
 log = get_logger(__name__)
 
 Progress = Callable[[int, int], None]  # (done, still to come), in any unit
-
-#: Documents of the store that tell a model of references what documents have in common.
-_ARCHIVE = 1000
 
 
 @dataclass(frozen=True)
@@ -204,7 +201,7 @@ def _prepare(config: Settings, chosen: Train, ready: Assembly) -> _Prepared:
         dataset, folds = found, hold_out_folds(found.data, chosen)
         aligned = ready.processors.embedder.aligned
         prompts = prompts_of(taxonomy.classes, ready.processors, aligned=aligned)
-        beside = _References(prompts, archive(ready.versions, ready.processors, _ARCHIVE))
+        beside = _References(prompts, archive(ready.versions, ready.processors, ARCHIVE))
     snapshot = _freeze(chosen, ready, taxonomy, dataset, folds, beside)
     log.info("train.snapshot", id=snapshot.id, documents=snapshot.documents, sha256=snapshot.content_sha256)
     return _Prepared(choice, dataset, folds, snapshot, beside)

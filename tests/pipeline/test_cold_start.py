@@ -57,7 +57,7 @@ def train(**overrides: object) -> TrainReport:
 
 
 def test_names_serve_before_there_is_a_label_and_labels_take_over(platform: Settings, tmp_path: Path) -> None:
-    with pytest.raises(NotEnoughLabels, match="no processed document in the store.*to_ingest"):
+    with pytest.raises(NotEnoughLabels, match=r"no processed document in the store.*to_ingest"):
         train()
     unlabelled(platform, *range(400, 404))
     first = train()
