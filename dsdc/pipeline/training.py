@@ -142,22 +142,9 @@ def train_model(
     described = _describe(config, fitted, snapshot, ready)
     held_out = HeldOut.of(dataset.data, fitted)
     report = _judge(config, dataset, held_out, ready, chosen.seed)
-    with tempfile.TemporaryDirectory(prefix="dsdc-head-") as scratch:
-        folder = Path(scratch)
-        recipe.save(folder, fitted.run.head, described)
-        held_out.save(folder)
-        tracked = Tracking(config.mlflow.uri).log_training(
-            fitted,
-            described,
-            folder,
-            experiment=chosen.experiment,
-            model_name=chosen.model_name,
-            tags=_tags(author, airflow_run),
-            reports={"gate": report.markdown(), "method": f"{made.choice.reason}\n"},
-            parent_run_id=parent,
-        )
-        recipe_sha256 = hashlib.sha256(described.to_json()).hexdigest()
-        registry.put_head(config, folder, described.head_sha256, recipe_sha256)
+    reports = {"gate": report.markdown(), "method": f"{made.choice.reason}\n"}
+    tags = _tags(author, airflow_run)
+    tracked, recipe_sha256 = _keep(config, chosen, fitted, described, held_out, reports, tags, parent)
     model_id = registry.register(_row(config, fitted, described, recipe_sha256, snapshot, ready, tracked, airflow_run))
     registry.set_alias(config, "challenger", model_id, author=author, reason="trained")
     if report.promote:
@@ -179,6 +166,36 @@ def train_model(
         seconds=fitted.run.seconds,
         gate=report,
     )
+
+
+def _keep(
+    config: Settings,
+    chosen: Train,
+    fitted: Fitted,
+    described: Recipe,
+    held_out: HeldOut,
+    reports: Mapping[str, str],
+    tags: Mapping[str, str],
+    parent: str | None,
+) -> tuple[Tracked, str]:
+    """The head's files in MLflow and in the platform's own folder; the version there, and the recipe's hash."""
+    with tempfile.TemporaryDirectory(prefix="dsdc-head-") as scratch:
+        folder = Path(scratch)
+        recipe.save(folder, fitted.run.head, described)
+        held_out.save(folder)
+        tracked = Tracking(config.mlflow.uri).log_training(
+            fitted,
+            described,
+            folder,
+            experiment=chosen.experiment,
+            model_name=chosen.model_name,
+            tags=tags,
+            reports=reports,
+            parent_run_id=parent,
+        )
+        recipe_sha256 = hashlib.sha256(described.to_json()).hexdigest()
+        registry.put_head(config, folder, described.head_sha256, recipe_sha256)
+    return tracked, recipe_sha256
 
 
 def _override(section: Train, overrides: Mapping[str, object]) -> Train:
