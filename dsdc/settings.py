@@ -10,7 +10,7 @@ import re
 import secrets as random
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
@@ -141,6 +141,7 @@ class Pipeline(Section):
 class Train(Section):
     experiment: str = "dsdc"
     model_name: str = "dsdc-head"
+    method: Literal["auto", "head", "neighbours", "zero-shot"] = "auto"
     seed: int = 20260101
     folds: int = Field(5, ge=2, le=20)
     epochs: int = Field(60, ge=1)
@@ -216,15 +217,18 @@ class Logging(Section):
     format: Literal["auto", "json", "console"] = "auto"
 
 
+Prompt = Annotated[str, Field(pattern=r"\S")]
+
+
 class ClassEntry(Section):
     slug: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     name: str = Field(min_length=1, max_length=80)
-    prompts: tuple[str, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
 
 
 class TaxonomySettings(Section):
     name: str
-    prompts: tuple[str, ...] = ("{}",)
+    prompts: tuple[Prompt, ...] = Field(("{}",), min_length=1)
     classes: tuple[ClassEntry, ...]
 
     @field_validator("classes")

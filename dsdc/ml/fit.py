@@ -8,7 +8,7 @@ estimate errs on the cautious side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from dsdc.ml.calibrate import EVIDENCE, Evidence, Weights
 from dsdc.ml.evaluate import Evaluation, Scored, evaluate
 from dsdc.ml.features import DocumentSet, Floats, Ints
 from dsdc.ml.split import Fold, make_folds
-from dsdc.ml.train import Progress, TrainingRun, scores, train
+from dsdc.ml.train import AnyHead, Progress, TrainingRun, scores, train
 from dsdc.settings import Train
 
 
@@ -33,6 +33,12 @@ class Thresholds:
     weights: Weights
     floors: Mapping[Evidence, float]
     review: float
+    #: False where there were too few labels, and cautious values stand instead.
+    learnt: bool = True
+
+
+#: Makes a head from labelled documents, and says how far it is.
+Learn = Callable[[DocumentSet, Progress | None], AnyHead]
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,12 @@ def fit(
         NotEnoughLabels: when there are fewer different documents than folds, or fewer than two classes.
     """
     parts = tuple(folds or make_folds(data.labels, data.groups, folds=config.folds, seed=config.seed))
-    told = _Share(progress, len(parts) + 1)
+    told = Share(progress, len(parts) + 1)
     held_out = cross_fit(data, parts, config, told)
     estimate = judge(data, parts, held_out, coverage=coverage, review_budget=review_budget, resamples=resamples)
     return Fitted(
         run=train(data, config, told.part(len(parts))),
-        thresholds=_thresholds(data.labels, calibrate.evidence(data.blocks()), held_out, coverage, review_budget),
+        thresholds=thresholds(data.labels, calibrate.evidence(data.blocks()), held_out, coverage, review_budget),
         coverage=coverage,
         review_budget=review_budget,
         folds=parts,
@@ -91,17 +97,33 @@ def fit(
 
 
 def cross_fit(
-    data: DocumentSet, folds: Sequence[Fold], config: Train, progress: _Share | None = None
+    data: DocumentSet, folds: Sequence[Fold], config: Train, progress: Share | None = None
+) -> dict[Evidence, Floats]:
+    """Held-out scores of every document, by heads trained on the other folds; see `hold_out`."""
+    return hold_out(data, folds, lambda known, told: train(known, config, told).head, progress)
+
+
+def hold_out(
+    data: DocumentSet, folds: Sequence[Fold], learn: Learn, progress: Share | None = None
 ) -> dict[Evidence, Floats]:
     """`[n, components, classes]` held-out scores of every document, by each kind of evidence alone and by all of it."""
-    found: dict[Evidence, list[Floats]] = {kind: [] for kind in EVIDENCE}
+    parts = []
     for number, fold in enumerate(folds):
-        head = train(data.take(fold.train), config, progress.part(number) if progress else None).head
-        blocks = data.take(fold.test).blocks()
-        for kind in EVIDENCE:
-            found[kind].append(scores(head, calibrate.only(blocks, kind)))
+        head = learn(data.take(fold.train), progress.part(number) if progress else None)
+        parts.append(answers(head, data.take(fold.test)))
+    return gather(parts, folds)
+
+
+def answers(head: AnyHead, data: DocumentSet) -> dict[Evidence, Floats]:
+    """`[n, components, classes]` scores of these documents, by each kind of evidence alone and by all of it."""
+    blocks = data.blocks()
+    return {kind: scores(head, calibrate.only(blocks, kind)) for kind in EVIDENCE}
+
+
+def gather(parts: Sequence[Mapping[Evidence, Floats]], folds: Sequence[Fold]) -> dict[Evidence, Floats]:
+    """Answers to the documents that each fold held out, in the order of the dataset."""
     order = np.argsort(np.concatenate([fold.test for fold in folds]))
-    return {kind: np.concatenate(parts)[order] for kind, parts in found.items()}
+    return {kind: np.concatenate([part[kind] for part in parts])[order] for kind in EVIDENCE}
 
 
 def judge(
@@ -121,7 +143,7 @@ def judge(
     for fold in folds:
         rows, others = fold.test, fold.train
         known = {kind: part[others] for kind, part in held_out.items()}
-        learnt = _thresholds(data.labels[others], kinds[others], known, coverage, review_budget)
+        learnt = thresholds(data.labels[others], kinds[others], known, coverage, review_budget)
         probabilities[rows] = calibrate.probabilities(held_out["both"][rows], learnt.weights, kinds[rows])
         sets[rows] = conformal.prediction_sets(probabilities[rows], floor_of(learnt.floors, kinds[rows]))
         accepted[rows] = probabilities[rows].max(axis=1) >= learnt.review
@@ -134,7 +156,7 @@ def floor_of(floors: Mapping[Evidence, float], kinds: Ints) -> conformal.Doubles
     return np.array([floors[kind] for kind in EVIDENCE])[kinds][:, None]
 
 
-def _thresholds(
+def thresholds(
     labels: Ints, kinds: Ints, given: Mapping[Evidence, Floats], coverage: float, review_budget: float
 ) -> Thresholds:
     """From held-out scores of n documents: `[n]` right classes, `[n]` what each is judged by."""
@@ -151,7 +173,7 @@ def _thresholds(
     return Thresholds(weights, floors, conformal.fit_threshold(confidence, review_budget))
 
 
-class _Share:
+class Share:
     """Progress of several trainings as that of one, in hundredths of a training: their lengths may differ."""
 
     def __init__(self, progress: Progress | None, parts: int) -> None:
