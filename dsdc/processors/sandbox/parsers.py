@@ -30,7 +30,7 @@ class ParserKilled(ParserDied):
     """The process that read the document was killed from outside."""
 
 
-_HEAVY_BYTES = 400 << 20  # a child that reads has some 150 MB
+_HEAVY_BYTES = 1 << 30  # a child that reads has some 450 MB, most of it for what recognises lines
 
 
 class Parsers:
