@@ -30,11 +30,13 @@ class Grant(BaseModel):
     """RFC 6749: a person's name and password (4.3), or a service account's API key as `client_secret` (4.4)."""
 
     grant_type: Literal["password", "client_credentials"] = "password"
-    username: str | None = Field(None, max_length=1024, examples=["ada"])
-    password: str | None = Field(None, max_length=4096, json_schema_extra={"format": "password"})
-    client_id: str | None = Field(None, max_length=1024, description="Not needed: the key says whose it is.")
+    username: str | None = Field(None, min_length=1, max_length=1024, examples=["ada"])
+    password: str | None = Field(None, min_length=1, max_length=4096, json_schema_extra={"format": "password"})
+    client_id: str | None = Field(
+        None, min_length=1, max_length=1024, description="Not needed: the key says whose it is."
+    )
     client_secret: str | None = Field(
-        None, max_length=4096, description="An API key.", json_schema_extra={"format": "password"}
+        None, min_length=1, max_length=4096, description="An API key.", json_schema_extra={"format": "password"}
     )
 
     def missing(self) -> list[str]:
