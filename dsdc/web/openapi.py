@@ -5,6 +5,8 @@ No catch-all: a status that stands nowhere here is a mistake, and the tests that
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -46,7 +48,37 @@ def completed(schema: Json) -> Json:
             declared.pop("422", None)  # FastAPI's own form, which is never sent
             for status in sorted(_statuses(method, operation)):
                 declared[str(status)] = _problem(status) | declared.get(str(status), {})
+    _link(schema)
     return schema
+
+
+def _link(schema: Json) -> None:
+    """Say where what a POST answers with can be used: by OpenAPI's links people and tools follow a thing's life."""
+    for path, operations in schema["paths"].items():
+        for status, response in operations.get("post", {}).get("responses", {}).items():
+            known = _members(schema, response) if status.startswith("2") else set()
+            links = dict(_links(schema, path, known))
+            if links:
+                response["links"] = links
+
+
+def _members(schema: Json, response: Json) -> set[str]:
+    """The members of the object that a response holds."""
+    reference = response.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
+    found: Json = schema["components"]["schemas"].get(reference.rpartition("/")[2], {})
+    return set(found.get("properties", {}))
+
+
+def _links(schema: Json, source: str, known: set[str]) -> Iterator[tuple[str, Json]]:
+    """The operations all of whose path parameters an answer of `source` knows; its `id` is that of `source/{...}`."""
+    own = re.compile(re.escape(source) + r"/\{(\w+)\}")
+    for path, operations in schema["paths"].items():
+        named, parameters = own.match(path), re.findall(r"\{(\w+)\}", path)
+        members = {p: "id" if named and p == named[1] and "id" in known else p for p in parameters}
+        if members and set(members.values()) <= known:
+            values = {parameter: f"$response.body#/{member}" for parameter, member in members.items()}
+            for operation in operations.values():
+                yield operation["operationId"], {"operationId": operation["operationId"], "parameters": values}
 
 
 def _statuses(method: str, operation: Json) -> set[int]:
