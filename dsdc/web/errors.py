@@ -33,6 +33,7 @@ _STATUS: tuple[tuple[type[e.DsdcError], int], ...] = (
     (e.UnsupportedType, 415),
     (e.TooLarge, 413),
     (e.DocumentError, 422),
+    (e.ParserDied, 503),  # whose fault it was shows when it is tried again
     (WeakPassword, 422),
     (Unacceptable, 422),
     (e.NotFound, 404),
