@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from alembic import command
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from typer.testing import CliRunner, Result
@@ -13,11 +14,13 @@ from typer.testing import CliRunner, Result
 from dsdc.cli import users as users_cli
 from dsdc.db.repositories.api_keys import ApiKeys
 from dsdc.db.repositories.users import Audit, Users
-from dsdc.db.session import transaction
+from dsdc.db.session import dispose_engines, transaction
+from dsdc.db.setup import alembic_config
 from dsdc.errors import Conflict, InvalidCredentials, NotFound
 from dsdc.settings import Settings
 from dsdc.web import accounts, api_keys
 from dsdc.web.origin import LOCAL, Origin
+from dsdc.web.passwords import verify
 
 
 def service(name: str = "scanner", role: str = "service") -> UUID:
@@ -178,6 +181,18 @@ def test_the_command_line_changes_a_role(database: Settings) -> None:
         assert [u.role for u in Users(session).all()] == ["annotator"]
         [entry] = Audit(session).entries(action="user.role")
     assert (entry.actor, entry.details["role"]) == ("cli", "annotator")
+
+
+def test_going_back_leaves_service_accounts_shut_out(database: Settings) -> None:
+    service()
+    accounts.create("ada", "hash", "admin", actor="test", origin=LOCAL)
+    dispose_engines()
+    command.downgrade(alembic_config(), "0004")
+    with transaction("owner") as session:
+        rows = session.execute(text("SELECT name, password_hash, disabled IS NULL FROM users ORDER BY name")).all()
+    assert [tuple(row) for row in rows] == [("ada", "hash", True), ("scanner", "!", False)]
+    assert not verify("!", "!")
+    command.upgrade(alembic_config(), "head")
 
 
 def test_the_audit_log_is_read_page_by_page(database: Settings) -> None:

@@ -27,6 +27,7 @@ from tests.services.platforms import Platform
 EXAMPLES = int(os.environ.get("DSDC_FUZZ_EXAMPLES", "3"))
 HERE = Path(__file__).parent
 SERVICES = ("auth", "predict")
+PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,9 @@ def run(url: str, folder: Path, **env: str) -> dict[str, Any]:
     done = subprocess.run(command, cwd=folder, env=os.environ | env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, re.sub(r"eyJ[\w.-]+", "<token>", done.stdout + done.stderr)[-20_000:]
     found: dict[str, Any] = json.loads(report.read_text())
+    assert found["complete"]
+    assert found["operations"]["tested"] == found["operations"]["total"]
+    assert found["test_cases"]["generated"] > 100
     return found
 
 
@@ -71,7 +75,8 @@ def test_with_an_admins_token(platform: Platform, fuzzed: dict[str, str], servic
     me = f"{fuzzed['auth']}/users/me"
     env = {"DSDC_FUZZ_TOKEN": admin.access_token, "DSDC_FUZZ_SPARE": spare.access_token}
     env["DSDC_FUZZ_SELF"] = httpx.get(me, headers={"Authorization": bearer}).json()["id"]
-    run(fuzzed[service], tmp_path, **env)
+    found = run(fuzzed[service], tmp_path, **env)
+    assert {phase: told["status"] for phase, told in found["phases"].items()} == dict.fromkeys(PHASES, "success")
     assert httpx.get(me, headers={"Authorization": bearer}).status_code == 200  # it was let in until the end
 
 
