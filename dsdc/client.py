@@ -6,7 +6,8 @@
         dsdc.sign_in("ada", password)
         answer = dsdc.predict(Path("letter.pdf"))
 
-Tokens are renewed before they expire. What a service refuses is raised as the error of `dsdc.errors` that it raised.
+A service signs in with its API key: `dsdc.sign_in_with_key(key)`. Tokens are renewed before they expire. What a service
+refuses is raised as the error of `dsdc.errors` that it raised.
 """
 
 from __future__ import annotations
@@ -29,7 +30,18 @@ from pydantic import TypeAdapter
 from dsdc import errors
 from dsdc.errors import DsdcError, InvalidToken
 from dsdc.settings import Settings, settings
-from dsdc.web.contract import Account, LabelGiven, Lineage, ModelInfo, Prediction, Similar, Tokens
+from dsdc.web.contract import (
+    Account,
+    ApiKey,
+    AuditPage,
+    LabelGiven,
+    Lineage,
+    ModelInfo,
+    NewApiKey,
+    Prediction,
+    Similar,
+    Tokens,
+)
 
 T = TypeVar("T")
 
@@ -108,6 +120,11 @@ def _sign_in(name: str, password: str) -> Call[Tokens]:
     return Call("POST", "/token", _as(Tokens), "auth", signed=False, options={"data": form})
 
 
+def _exchange(key: str) -> Call[Tokens]:
+    form = {"grant_type": "client_credentials", "client_secret": key}
+    return Call("POST", "/token", _as(Tokens), "auth", signed=False, options={"data": form})
+
+
 def _refresh(token: str) -> Call[Tokens]:
     body = {"refresh_token": token}
     return Call("POST", "/token/refresh", _as(Tokens), "auth", signed=False, options={"json": body})
@@ -120,13 +137,31 @@ _MODEL: Call[ModelInfo] = Call("GET", "/v1/model", _as(ModelInfo))
 _RELOAD: Call[ModelInfo] = Call("POST", "/v1/model/reload", _as(ModelInfo))
 
 
-def _create_user(name: str, password: str, role: str) -> Call[Account]:
-    body = {"name": name, "password": password, "role": role}
+def _create_user(name: str, password: str | None, role: str) -> Call[Account]:
+    body = {"name": name, "role": role} | ({} if password is None else {"password": password})
     return Call("POST", "/users", _as(Account), "auth", options={"json": body})
 
 
 def _set_role(user: UUID | str, role: str) -> Call[Account]:
     return Call("PUT", f"/users/{user}/role", _as(Account), "auth", options={"json": {"role": role}})
+
+
+def _create_key(user: UUID | str, note: str, expires_days: int | None) -> Call[NewApiKey]:
+    body = {"note": note, "expires_days": expires_days}
+    return Call("POST", f"/users/{user}/api-keys", _as(NewApiKey), "auth", options={"json": body})
+
+
+def _keys(user: UUID | str) -> Call[list[ApiKey]]:
+    return Call("GET", f"/users/{user}/api-keys", _as(list[ApiKey]), "auth")
+
+
+def _revoke_key(user: UUID | str, key: UUID | str) -> Call[ApiKey]:
+    return Call("POST", f"/users/{user}/api-keys/{key}/revoke", _as(ApiKey), "auth")
+
+
+def _audit(before: int | None, limit: int, filters: Mapping[str, str]) -> Call[AuditPage]:
+    params = {"limit": limit, **({} if before is None else {"before": before}), **filters}
+    return Call("GET", "/audit", _as(AuditPage), "auth", options={"params": params})
 
 
 def _change_password(current: str, new: str) -> Call[None]:
@@ -156,15 +191,28 @@ def _similar(document_id: str, limit: int) -> Call[Similar]:
 
 
 class _Session:
-    """The tokens that a client holds."""
+    """The tokens that a client holds, and the API key that they were given for, if any."""
 
     def __init__(self) -> None:
         self.tokens: Tokens | None = None
+        self.key: str | None = None
         self._expires = 0.0
 
+    def begin(self, tokens: Tokens | None, key: str | None = None) -> None:
+        """Go on with these tokens as somebody who may be another than before."""
+        self.key = key
+        self.keep(tokens)
+
     def keep(self, tokens: Tokens | None) -> None:
+        """Go on with these tokens as the same."""
         self.tokens = tokens
         self._expires = time.monotonic() + (tokens.expires_in if tokens else 0)
+
+    def renewal(self) -> Call[Tokens]:
+        """What gives new tokens."""
+        if self.key is not None:
+            return _exchange(self.key)
+        return _refresh((self.tokens.refresh_token if self.tokens else None) or "")
 
     @property
     def stale(self) -> bool:
@@ -220,24 +268,30 @@ class Client:
         return self._session.tokens
 
     def resume(self, tokens: Tokens) -> None:
-        self._session.keep(tokens)
+        self._session.begin(tokens)
 
     def sign_in(self, name: str, password: str) -> Tokens:
         """Raises InvalidCredentials, TooManyAttempts, ServiceUnreachable."""
         tokens = self._send(_sign_in(name, password))
-        self._session.keep(tokens)
+        self._session.begin(tokens)
+        return tokens
+
+    def sign_in_with_key(self, key: str) -> Tokens:
+        """As the service account that the API key belongs to; raises InvalidCredentials, TooManyAttempts."""
+        tokens = self._send(_exchange(key))
+        self._session.begin(tokens, key)
         return tokens
 
     def refresh(self) -> Tokens:
         """New tokens; raises InvalidToken where the session has ended."""
-        held = self._session.tokens
-        tokens = self._send(_refresh(held.refresh_token if held else ""))
+        tokens = self._send(self._session.renewal())
         self._session.keep(tokens)
         return tokens
 
     def sign_out(self) -> None:
-        self._send(_LOGOUT)
-        self._session.keep(None)
+        if self._session.key is None:  # a key's tokens end by themselves, and with the key
+            self._send(_LOGOUT)
+        self._session.begin(None)
 
     def me(self) -> Account:
         return self._send(_ME)
@@ -245,12 +299,13 @@ class Client:
     def change_password(self, current: str, new: str) -> None:
         """Ends all sessions of the account, this one too."""
         self._send(_change_password(current, new))
-        self._session.keep(None)
+        self._session.begin(None)
 
     def users(self) -> list[Account]:
         return self._send(_USERS)
 
-    def create_user(self, name: str, password: str, role: str) -> Account:
+    def create_user(self, name: str, password: str | None, role: str) -> Account:
+        """Without a password a service account, which signs in with API keys."""
         return self._send(_create_user(name, password, role))
 
     def disable_user(self, user: UUID | str) -> Account:
@@ -261,6 +316,20 @@ class Client:
 
     def set_role(self, user: UUID | str, role: str) -> Account:
         return self._send(_set_role(user, role))
+
+    def create_key(self, user: UUID | str, *, note: str = "", expires_days: int | None = None) -> NewApiKey:
+        """A new key of a service account; `key` of the answer is told this once."""
+        return self._send(_create_key(user, note, expires_days))
+
+    def keys(self, user: UUID | str) -> list[ApiKey]:
+        return self._send(_keys(user))
+
+    def revoke_key(self, user: UUID | str, key: UUID | str) -> ApiKey:
+        return self._send(_revoke_key(user, key))
+
+    def audit(self, *, before: int | None = None, limit: int = 100, **filters: str) -> AuditPage:
+        """The newest entries first; `filters`: action, actor, subject, outcome."""
+        return self._send(_audit(before, limit, filters))
 
     def predict(self, document: Path | bytes, *, name: str | None = None, store: bool = True) -> Prediction:
         """The class of a document; raises the DocumentError that is at fault, Busy, NoChampion."""
@@ -334,34 +403,41 @@ class AsyncClient:
         return self._session.tokens
 
     def resume(self, tokens: Tokens) -> None:
-        self._session.keep(tokens)
+        self._session.begin(tokens)
 
     async def sign_in(self, name: str, password: str) -> Tokens:
         tokens = await self._send(_sign_in(name, password))
-        self._session.keep(tokens)
+        self._session.begin(tokens)
+        return tokens
+
+    async def sign_in_with_key(self, key: str) -> Tokens:
+        """As the service account that the API key belongs to; raises InvalidCredentials, TooManyAttempts."""
+        tokens = await self._send(_exchange(key))
+        self._session.begin(tokens, key)
         return tokens
 
     async def refresh(self) -> Tokens:
-        held = self._session.tokens
-        tokens = await self._send(_refresh(held.refresh_token if held else ""))
+        tokens = await self._send(self._session.renewal())
         self._session.keep(tokens)
         return tokens
 
     async def sign_out(self) -> None:
-        await self._send(_LOGOUT)
-        self._session.keep(None)
+        if self._session.key is None:  # a key's tokens end by themselves, and with the key
+            await self._send(_LOGOUT)
+        self._session.begin(None)
 
     async def me(self) -> Account:
         return await self._send(_ME)
 
     async def change_password(self, current: str, new: str) -> None:
         await self._send(_change_password(current, new))
-        self._session.keep(None)
+        self._session.begin(None)
 
     async def users(self) -> list[Account]:
         return await self._send(_USERS)
 
-    async def create_user(self, name: str, password: str, role: str) -> Account:
+    async def create_user(self, name: str, password: str | None, role: str) -> Account:
+        """Without a password a service account, which signs in with API keys."""
         return await self._send(_create_user(name, password, role))
 
     async def disable_user(self, user: UUID | str) -> Account:
@@ -372,6 +448,20 @@ class AsyncClient:
 
     async def set_role(self, user: UUID | str, role: str) -> Account:
         return await self._send(_set_role(user, role))
+
+    async def create_key(self, user: UUID | str, *, note: str = "", expires_days: int | None = None) -> NewApiKey:
+        """A new key of a service account; `key` of the answer is told this once."""
+        return await self._send(_create_key(user, note, expires_days))
+
+    async def keys(self, user: UUID | str) -> list[ApiKey]:
+        return await self._send(_keys(user))
+
+    async def revoke_key(self, user: UUID | str, key: UUID | str) -> ApiKey:
+        return await self._send(_revoke_key(user, key))
+
+    async def audit(self, *, before: int | None = None, limit: int = 100, **filters: str) -> AuditPage:
+        """The newest entries first; `filters`: action, actor, subject, outcome."""
+        return await self._send(_audit(before, limit, filters))
 
     async def predict(self, document: Path | bytes, *, name: str | None = None, store: bool = True) -> Prediction:
         return await self._send(await asyncio.to_thread(_predict, document, name, store))

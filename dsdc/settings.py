@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -185,6 +185,17 @@ class Auth(Section):
     failure_window_s: int = Field(300, ge=1)
 
 
+class Web(Section):
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _not_everybody(cls, networks: tuple[IPvAnyNetwork, ...]) -> tuple[IPvAnyNetwork, ...]:
+        if any(network.prefixlen == 0 for network in networks):
+            raise ValueError("a network of all addresses lets anybody name any address as theirs")
+        return networks
+
+
 class Mlflow(Section):
     host: str = "127.0.0.1"
     port: int = 5000
@@ -265,6 +276,7 @@ class Settings(BaseSettings):
     train: Train = Train()
     predict: Predict = Predict()
     auth: Auth = Auth()
+    web: Web = Web()
     mlflow: Mlflow = Mlflow()
     airflow: Airflow = Airflow()
     streamlit: Streamlit = Streamlit()

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress
 
-from dsdc.db.repositories.users import Role
+from dsdc.db.repositories.users import Outcome, Role
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -22,26 +22,86 @@ class Wire(BaseModel):
 
 
 class Tokens(Wire):
-    """`expires_in`: seconds that the access token lives. The refresh token is good once."""
+    """`expires_in`: seconds that the access token lives. The refresh token is good once; an API key gives none."""
 
-    access_token: str
+    access_token: str = Field(examples=["eyJ..."])
     token_type: Literal["bearer"] = "bearer"  # noqa: S105
-    expires_in: int
-    refresh_token: str
+    expires_in: int = Field(examples=[900])
+    refresh_token: str | None = Field(None, examples=["eyJ..."])
 
 
 class Account(Wire):
+    """A person, who signs in with a password, or a service account, which does with API keys."""
+
     id: UUID
-    name: str
-    role: Role
+    name: str = Field(examples=["ada"])
+    kind: Literal["person", "service"]
+    role: Role = Field(examples=["viewer"])
     disabled: datetime | None
     created: datetime
+
+
+class ApiKey(Wire):
+    """A service account's key, without the key: `prefix` is how it begins."""
+
+    id: UUID
+    user_id: UUID
+    prefix: str = Field(examples=["dsdc_0123456789ab"])
+    note: str = Field(examples=["the scanner in the post room"])
+    created: datetime
+    created_by: str = Field(examples=["ada"])
+    expires: datetime | None
+    last_used: datetime | None
+    revoked: datetime | None
+
+
+class NewApiKey(ApiKey):
+    """`key` is told this once and is stored nowhere."""
+
+    key: str = Field(examples=["dsdc_0123456789ab_..."])
+
+
+class AuditEntry(Wire):
+    """Who (`actor`, a name) did what (`action`) to whom (`subject`), from where, and how it went."""
+
+    id: int
+    at: datetime
+    actor: str = Field(examples=["ada"])
+    action: str = Field(examples=["session.begin"])
+    subject: str
+    outcome: Outcome
+    request_id: str | None
+    address: IPvAnyAddress | None = Field(examples=["192.0.2.7"])
+    details: dict[str, Any]
+
+
+class AuditPage(Wire):
+    """The newest entries first; `next` is the `before` of the next page, or null on the last."""
+
+    entries: list[AuditEntry]
+    next: int | None
+
+
+class PublicKey(Wire):
+    """A JWK (RFC 7517)."""
+
+    kty: Literal["EC"]
+    crv: Literal["P-256"]
+    x: str
+    y: str
+    kid: str
+    alg: Literal["ES256"]
+    use: Literal["sig"]
+
+
+class KeySet(Wire):
+    keys: list[PublicKey]
 
 
 class Ended(Wire):
     """What was ended before its time: all tokens of a subject up to a Unix second, and whole sign-ins."""
 
-    subjects: dict[str, int]
+    subjects: dict[str, int] = Field(examples=[{"00000000-0000-4000-8000-000000000001": 1767225600}])
     sessions: list[str]
 
 

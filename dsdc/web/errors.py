@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match, Route
 
 from dsdc import errors as e
 from dsdc.log import get_logger
@@ -32,6 +33,7 @@ _STATUS: tuple[tuple[type[e.DsdcError], int], ...] = (
     (e.UnsupportedType, 415),
     (e.TooLarge, 413),
     (e.DocumentError, 422),
+    (e.ParserDied, 503),  # whose fault it was shows when it is tried again
     (WeakPassword, 422),
     (Unacceptable, 422),
     (e.NotFound, 404),
@@ -117,7 +119,19 @@ async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    return problem(error.status_code, str(error.detail), request_id=request_id(request), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return problem(error.status_code, str(error.detail), request_id=request_id(request), headers=headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """All methods of a path; Starlette itself names those of the first route that has it."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return found
 
 
 def plain(errors: Sequence[Any]) -> list[dict[str, Any]]:

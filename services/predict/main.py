@@ -52,7 +52,7 @@ def create_app(config: Settings, answerer: Answering | None = None) -> FastAPI:
         "DSDC predict",
         description="Says what class a document is of, how sure that is, and everything the answer stands on.",
         routers=routers(parts),
-        guard=Guard(verifier),
+        guard=Guard(verifier, audited={"POST /v1/model/reload": "model.reload"}),
         metrics=http,
         checks={"model": keeper.check, "database": database_check("serve"), "keys": trust.check},
         lifespan=lifespan,

@@ -9,9 +9,10 @@ from dsdc.db.tables.pages import ProcessedImage
 from dsdc.db.tables.predictions import Prediction
 from dsdc.db.tables.runs import ProcessorVersion, StageAttempt
 from dsdc.db.tables.texts import ProcessedText, RawText
-from dsdc.db.tables.users import AuditLog, RefreshToken, User
+from dsdc.db.tables.users import ApiKey, AuditLog, RefreshToken, User
 
 __all__ = [
+    "ApiKey",
     "AuditLog",
     "Base",
     "DatasetSnapshot",
