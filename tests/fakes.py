@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from dsdc.db.repositories.models import Models
 from dsdc.db.repositories.predictions import NewPrediction, Predictions
@@ -62,13 +62,22 @@ class StandInAnswerer:
         )
         return self.model
 
-    def answer(self, data: bytes, *, name: str, author: str, source: str = "api", store: bool = True) -> StandInAnswer:
+    def answer(
+        self,
+        data: bytes,
+        *,
+        name: str,
+        author: str,
+        source: str = "api",
+        store: bool = True,
+        prediction_id: UUID | None = None,
+    ) -> StandInAnswer:
         if name.startswith("slow-"):
             time.sleep(float(name.split("-")[1]))
         if name.startswith("broken"):
             raise CorruptFile("No page of the file can be read.", hint="Open it and save it again.")
         assert self.model is not None
-        row = self._row(data, name, author, source, self.model)
+        row = replace(self._row(data, name, author, source, self.model), id=prediction_id or uuid4())
         with transaction("serve") as session:
             created = Predictions(session).add(row)
         top = sorted(({"label": k, "probability": v} for k, v in row.probabilities.items()), key=_descending)[:5]

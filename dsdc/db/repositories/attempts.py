@@ -45,9 +45,7 @@ _CLAIM = claim_statement(
     returning="a.id, a.input_id, a.document_id, a.attempts, a.fence, a.failures",
 )
 _RENEW = renew_statement(_TABLE)
-_RETRY = give_back_statement(
-    _TABLE, also="category = :category, message = :message, failures = failures + :failed,"
-)
+_RETRY = give_back_statement(_TABLE, also="category = :category, message = :message, failures = failures + :failed,")
 
 _FIND_CRASHED = text("""
     SELECT id, document_id, crashes + 1 AS crashes FROM stage_attempts
