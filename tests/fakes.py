@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -42,7 +44,8 @@ class StandInAnswer:
 class StandInAnswerer:
     """Answers without looking: the class follows from the hash. It loads and stores as the real one does.
 
-    A document named `slow-<seconds>…` takes that long, one named `broken…` cannot be read.
+    A document named `slow-<seconds>…` takes that long, one named `broken…` cannot be read; `poison…` breaks an engine,
+    and `deadly…` ends the process.
     """
 
     def __init__(self, model_name: str) -> None:
@@ -74,6 +77,10 @@ class StandInAnswerer:
     ) -> StandInAnswer:
         if name.startswith("slow-"):
             time.sleep(float(name.split("-")[1]))
+        if name.startswith("poison"):
+            raise RuntimeError("an engine broke")
+        if name.startswith("deadly"):
+            os.kill(os.getpid(), signal.SIGKILL)
         if name.startswith("broken"):
             raise CorruptFile("No page of the file can be read.", hint="Open it and save it again.")
         assert self.model is not None

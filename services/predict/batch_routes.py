@@ -62,13 +62,20 @@ def batch_routes(intake: Intake, worker: BatchWorker) -> APIRouter:
         return items_of(batch_id, after=after, limit=limit)
 
     @routes.delete(one, openapi_extra=anyone_signed_in(), summary="Cancel a batch: nothing more of it is begun")
-    def cancel(batch_id: UUID, caller: CallerDep) -> Batch:
-        batch_for(batch_id, caller)
-        with transaction("serve") as session:
-            Batches(session).cancel(batch_id)
-        return batch_for(batch_id, caller)
+    async def cancel(batch_id: UUID, caller: CallerDep) -> Batch:
+        cancelled = await run_in_threadpool(cancel_for, batch_id, caller)
+        worker.tidy_soon()
+        return cancelled
 
     return routes
+
+
+def cancel_for(batch_id: UUID, caller: Caller) -> Batch:
+    """Cancel a batch for its owner or an admin; raises NotFound like `batch_for`."""
+    batch_for(batch_id, caller)
+    with transaction("serve") as session:
+        Batches(session).cancel(batch_id)
+    return batch_for(batch_id, caller)
 
 
 def batch_for(batch_id: UUID, caller: Caller) -> Batch:

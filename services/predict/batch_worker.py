@@ -41,7 +41,7 @@ class BatchWorker:
         self._woken = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
-        self._tidied = -_TIDY_S
+        self._tidied = -_TIDY_S  # by the monotonic clock, which may begin at 0
         self._told = ""
 
     def start(self) -> None:
@@ -51,6 +51,11 @@ class BatchWorker:
     def wake(self) -> None:
         """There is something to do."""
         self._woken.set()
+
+    def tidy_soon(self) -> None:
+        """A batch was cancelled: its bytes need not wait for the next round."""
+        self._tidied = -_TIDY_S
+        self.wake()
 
     async def stop(self) -> None:
         """Take nothing more; what is not done within `pipeline.drain_s` goes back, for another service or later."""

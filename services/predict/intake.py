@@ -24,6 +24,7 @@ from dsdc.web.errors import described
 from dsdc.web.origin import request_id
 from dsdc.web.parts import Part, parts
 from dsdc.web.uploads import as_flag, clean_name
+from services.predict.metrics import PredictMetrics
 from services.predict.once import Once, request_of
 
 log = get_logger(__name__)
@@ -40,16 +41,18 @@ class _Arriving:
     owner: str
     request_id: str | None
     files: list[tuple[str, str, int]] = field(default_factory=list)  # name, SHA-256, size
-    fields: dict[str, str] = field(default_factory=dict)
+    refused: int = 0
+    fields: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Intake:
     """Takes batches in, so many at once and so many documents in all; more is told when to come again."""
 
-    def __init__(self, config: Settings, storage: Storage, once: Once) -> None:
+    def __init__(self, config: Settings, storage: Storage, once: Once, metrics: PredictMetrics) -> None:
         self._config = config.predict
         self._storage = storage
         self._once = once
+        self._metrics = metrics
         self._uploading = 0
 
     async def receive(self, request: Request, owner: str, *, keep: bool, key: str | None) -> UUID:
@@ -113,7 +116,7 @@ class Intake:
     def _take_field(part: Part, arriving: _Arriving) -> None:
         if len(arriving.fields) >= _MAX_FIELDS:
             raise HTTPException(400, "The request has too many fields.")
-        arriving.fields[part.name[:64]] = part.text()
+        arriving.fields.append((part.name, part.text()))
 
     def _take_file(self, part: Part, arriving: _Arriving) -> None:
         """Note it, and then store its bytes: so nobody who removes bytes takes them for his own."""
@@ -126,6 +129,7 @@ class Intake:
             self._check(part)
         except DocumentError as error:
             problem = described(error, arriving.request_id)
+            arriving.refused += 1
         expect(arriving.id, NewItem(len(arriving.files), name, part.sha256, part.size, problem))
         if problem is None:
             part.file.seek(0)
@@ -141,7 +145,7 @@ class Intake:
 
     def _accept(self, arriving: _Arriving, keep: bool, key: str | None) -> UUID:
         """Promise the batch, in the transaction in which its key is remembered; the id of the one that is promised."""
-        store = as_flag("store", arriving.fields.get("store"), keep)
+        store = as_flag("store", dict(arriving.fields).get("store"), keep)
         with transaction("serve") as session:
             if key is not None:
                 request = request_of(arriving.owner, "POST /v1/batches", key, store, arriving.files)
@@ -151,5 +155,6 @@ class Intake:
                 IdempotencyKeys(session).finish(claim)
             if not Batches(session).accept(arriving.id, store=store):
                 raise Conflict("The batch took too long to arrive.", hint="Send it again, in smaller batches.")
+        self._metrics.batch_items.labels("refused").inc(arriving.refused)
         log.info("batch.accepted", batch=str(arriving.id), documents=len(arriving.files), user=arriving.owner)
         return arriving.id

@@ -63,7 +63,7 @@ def create_app(config: Settings, answerer: Answering | None = None) -> FastAPI:
     return build_app(
         "DSDC predict",
         description="Says what class a document is of, how sure that is, and everything the answer stands on.",
-        routers=[*routers(parts), batch_routes(Intake(config, storage, once), batches)],
+        routers=[*routers(parts), batch_routes(Intake(config, storage, once, metrics), batches)],
         guard=Guard(verifier),
         metrics=http,
         checks={"model": keeper.check, "database": database_check("serve"), "keys": trust.check},

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from dsdc.db.repositories.idempotency import IdempotencyKeys, KeyClaim, Request
 from dsdc.db.session import retrying, transaction
 from dsdc.errors import DatabaseError
+from dsdc.failpoints import reach
 from dsdc.log import get_logger
 from dsdc.pipeline.leases import Leases
 from dsdc.settings import Settings
@@ -79,6 +80,7 @@ class Once:
         try:
             if not (claim.again and is_made(claim.resource_id)):
                 work(claim.resource_id)
+            reach("once.made")
         except BaseException:
             self._give_back(claim)
             raise
