@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 from dsdc.db.repositories.batches import Batches, ItemClaim
 from dsdc.db.repositories.idempotency import IdempotencyKeys
 from dsdc.db.session import retrying, transaction
-from dsdc.errors import PLATFORM_FAULTS, Busy, BytesMissing, DocumentError, DsdcError, GivenUp
+from dsdc.errors import PLATFORM_FAULTS, Busy, BytesMissing, DocumentError, DsdcError, GivenUp, HashMismatch
 from dsdc.failpoints import reach
 from dsdc.log import get_logger
 from dsdc.pipeline.leases import Leases, wait_before_retry_s, worker_name
@@ -76,7 +77,7 @@ class ItemWork:
             self._answer(claim)
         except DocumentError as error:
             self._end(claim, problem=described(error))
-        except BytesMissing as error:
+        except (BytesMissing, HashMismatch) as error:
             self._try_again(claim, error)
         except (*PLATFORM_FAULTS, Busy) as error:
             log.warning("batch.interrupted", **_which(claim), error=str(error))
@@ -89,7 +90,7 @@ class ItemWork:
     def _answer(self, claim: ItemClaim) -> None:
         if not retrying(lambda: self._is_answered(claim)):
             given = self._answerer.answer(
-                self._storage.read(upload_key(claim.sha256)),
+                self._read(claim),
                 name=claim.name,
                 author=claim.owner,
                 store=claim.store,
@@ -99,6 +100,12 @@ class ItemWork:
             self._metrics.predicted(prediction, prediction.timings_ms)
         reach("batch.answered")
         self._end(claim, prediction_id=claim.answer_id)
+
+    def _read(self, claim: ItemClaim) -> bytes:
+        data = self._storage.read(upload_key(claim.sha256))
+        if hashlib.sha256(data).hexdigest() != claim.sha256:
+            raise HashMismatch
+        return data
 
     @staticmethod
     def _is_answered(claim: ItemClaim) -> bool:

@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import text
 
 from dsdc.db.repositories.batches import Batches, ItemClaim, NewItem
+from dsdc.db.repositories.idempotency import IdempotencyKeys, KeyClaim
 from dsdc.db.session import transaction
-from dsdc.errors import StorageError
+from dsdc.errors import StillRunning, StorageError
 from dsdc.pipeline.fsck.check import fsck
 from dsdc.pipeline.uploads import expect, upload_key
 from dsdc.settings import Settings
@@ -195,10 +196,13 @@ def test_a_fault_of_the_platform_counts_against_no_document(config: Settings) ->
 
 
 def test_bytes_that_are_gone_are_a_documents_end(config: Settings) -> None:
-    batch_id = hand_in(config, "a", "b")
-    open_storage(config).delete(uploads(config)[0])
+    batch_id = hand_in(config, "a", "b", "c")
+    missing, changed, _ = uploads(config)
+    open_storage(config).delete(missing)
+    with open_storage(config).local(changed) as path:
+        path.write_bytes(PNG + b"other")
     work_off(config)
-    assert sorted(str(i["state"]) for i in items(batch_id)) == ["done", "failed"]
+    assert sorted(str(i["state"]) for i in items(batch_id)) == ["done", "failed", "failed"]
 
 
 def test_what_is_cancelled_while_nobody_works_ends(config: Settings) -> None:
@@ -293,3 +297,17 @@ def test_upload_keys_are_in_an_area_of_their_own() -> None:
 def test_a_full_disk_leaves_the_batch_unaccepted(config: Settings) -> None:
     with armed("storage.drafted=nospace"), pytest.raises(StorageError):
         hand_in(config, "a")
+
+
+def test_a_claim_whose_answer_was_lost_may_be_told_again(config: Settings) -> None:
+    request, mine, other = request_of("ada", "POST /v1/predict", "key", "a.png"), uuid.uuid4(), uuid.uuid4()
+
+    def claim(resource_id: UUID) -> KeyClaim:
+        with transaction() as session:
+            return IdempotencyKeys(session).claim(request, resource_id, lease_s=60, lifetime_s=60)
+
+    first, second = claim(mine), claim(mine)
+    assert (first.again, second.again, second.resource_id) == (False, True, mine)
+    assert second.fence > first.fence
+    with pytest.raises(StillRunning):
+        claim(other)

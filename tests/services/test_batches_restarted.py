@@ -80,7 +80,7 @@ def each_answered_once(platform: Platform, batch: Batch) -> None:
 def test_one_batch_through_four_services(platform: Platform, viewer: Client, url: str) -> None:
     """The first drains, the second gives back, the third is killed, the fourth ends it."""
     with serving(platform, url) as service:
-        batch = viewer.submit_batch(documents(24, "slow-0.5-"))
+        batch = viewer.submit_batch(documents(14, "slow-0.5-"))
         until(lambda: viewer.batch(batch.batch_id).counts["running"] == 1)
         service.send_signal(signal.SIGTERM)
         assert service.wait(20) in (0, -signal.SIGTERM)
@@ -99,7 +99,7 @@ def test_one_batch_through_four_services(platform: Platform, viewer: Client, url
         service.wait()
     assert states(platform, batch)["pending"] > 0
     with serving(platform, url):
-        assert over(viewer, batch).counts["done"] == 24
+        assert over(viewer, batch).counts["done"] == 14
     each_answered_once(platform, batch)
     ended = "SELECT sum(crashes), sum(failures) FROM prediction_batch_items WHERE batch_id = :id"
     assert rows(platform, ended, id=batch.batch_id) == [(1, 0)]  # the kill, and neither of the two that were asked

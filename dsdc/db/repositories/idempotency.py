@@ -88,9 +88,9 @@ class IdempotencyKeys:
         new = self._session.execute(_NEW, parameters).one_or_none()
         if new is not None:
             return KeyClaim(new.id, new.fence, new.resource_id)
-        return self._known(request, lease_s)
+        return self._known(request, resource_id, lease_s)
 
-    def _known(self, request: Request, lease_s: float) -> KeyClaim:
+    def _known(self, request: Request, resource_id: UUID, lease_s: float) -> KeyClaim:
         k = IdempotencyKey
         named = (k.owner == request.owner, k.operation == request.operation, k.key == request.key)
         taken = (k.available > func.clock_timestamp()).label("taken")
@@ -102,7 +102,8 @@ class IdempotencyKeys:
             raise KeyReused
         if row.state == "done":
             return KeyClaim(row.id, row.fence, row.resource_id, done=True)
-        if row.state == "running" and is_taken:
+        # Under this very id it is ours: the answer to the COMMIT of the first try was lost.
+        if row.state == "running" and is_taken and row.resource_id != resource_id:
             raise StillRunning
         again = self._session.execute(_AGAIN, {"id": row.id, "lease": lease_s}).one()
         return KeyClaim(again.id, again.fence, again.resource_id, again=True)
