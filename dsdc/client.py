@@ -17,7 +17,8 @@ import inspect
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,9 @@ from dsdc.web.contract import (
     Account,
     ApiKey,
     AuditPage,
+    Batch,
+    BatchItem,
+    BatchItems,
     LabelGiven,
     Lineage,
     ModelInfo,
@@ -45,6 +49,9 @@ from dsdc.web.contract import (
 
 T = TypeVar("T")
 
+#: A document of a batch: a file, or a name and bytes.
+Document = Path | tuple[str, bytes]
+
 RENEW_BEFORE_S = 30.0
 # A document of many pages is read page by page; a connection that is not there is known at once.
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
@@ -55,6 +62,12 @@ class ServiceUnreachable(DsdcError):
     """The service does not answer."""
 
     category = "unreachable"
+
+
+class BatchUnfinished(DsdcError):
+    """The batch was not over in time; it goes on."""
+
+    category = "unfinished"
 
 
 class RequestRefused(DsdcError):
@@ -78,6 +91,7 @@ class Call(Generic[T]):
     service: str = "predict"
     signed: bool = True
     options: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] | None = None
 
 
 def _as(kind: type[T]) -> Callable[[Any], T]:
@@ -169,11 +183,49 @@ def _change_password(current: str, new: str) -> Call[None]:
     return Call("PUT", "/users/me/password", _nothing, "auth", options={"json": body})
 
 
-def _predict(document: Path | bytes, name: str | None, store: bool) -> Call[Prediction]:
+def _once(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"Idempotency-Key": f'"{key}"'}
+
+
+def _predict(document: Path | bytes, name: str | None, store: bool, key: str | None) -> Call[Prediction]:
     data = document.read_bytes() if isinstance(document, Path) else document
     called = name or (document.name if isinstance(document, Path) else "document")
     options = {"files": {"file": (called, data)}, "params": {"store": str(store).lower()}}
-    return Call("POST", "/v1/predict", _as(Prediction), options=options)
+    return Call("POST", "/v1/predict", _as(Prediction), options=options, headers=_once(key))
+
+
+@contextmanager
+def _submission(documents: Iterable[Document], store: bool, key: str | None) -> Iterator[Call[Batch]]:
+    """Files are read while they are sent, so they are open within."""
+    with ExitStack() as opened:
+        files = [
+            ("file", (d.name, opened.enter_context(d.open("rb"))) if isinstance(d, Path) else d) for d in documents
+        ]
+        options = {"files": files, "params": {"store": str(store).lower()}}
+        yield Call("POST", "/v1/batches", _as(Batch), options=options, headers=_once(key))
+
+
+def _batch(batch: UUID | str) -> Call[Batch]:
+    return Call("GET", f"/v1/batches/{batch}", _as(Batch))
+
+
+def _cancel_batch(batch: UUID | str) -> Call[Batch]:
+    return Call("DELETE", f"/v1/batches/{batch}", _as(Batch))
+
+
+def _batch_items(batch: UUID | str, after: int) -> Call[BatchItems]:
+    return Call("GET", f"/v1/batches/{batch}/items", _as(BatchItems), options={"params": {"after": after}})
+
+
+class _Wait:
+    """How long a batch is waited for. A service that is being started anew is waited for too."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._until = time.monotonic() + timeout_s
+
+    def check(self, batch: UUID | str) -> None:
+        if time.monotonic() > self._until:
+            raise BatchUnfinished(f"Batch {batch} is not over yet.", hint="Ask again later; nothing is lost.")
 
 
 def _feedback(prediction: UUID | str, label: str) -> Call[LabelGiven]:
@@ -331,9 +383,53 @@ class Client:
         """The newest entries first; `filters`: action, actor, subject, outcome."""
         return self._send(_audit(before, limit, filters))
 
-    def predict(self, document: Path | bytes, *, name: str | None = None, store: bool = True) -> Prediction:
-        """The class of a document; raises the DocumentError that is at fault, Busy, NoChampion."""
-        return self._send(_predict(document, name, store))
+    def predict(
+        self,
+        document: Path | bytes,
+        *,
+        name: str | None = None,
+        store: bool = True,
+        idempotency_key: str | None = None,
+    ) -> Prediction:
+        """The class of a document; raises the DocumentError that is at fault, Busy, NoChampion.
+
+        With an idempotency key the same call may be repeated, and gives the first answer again; KeyReused where the
+        key came with another document, StillRunning while the first call is being answered.
+        """
+        return self._send(_predict(document, name, store, idempotency_key))
+
+    def submit_batch(
+        self, documents: Iterable[Document], *, store: bool = True, idempotency_key: str | None = None
+    ) -> Batch:
+        """Hand in many documents, to be answered one after the other; raises TooLarge, Busy, KeyReused."""
+        with _submission(documents, store, idempotency_key) as call:
+            return self._send(call)
+
+    def batch(self, batch: UUID | str) -> Batch:
+        """How far a batch is; raises NotFound where it is not one's own."""
+        return self._send(_batch(batch))
+
+    def batch_items(self, batch: UUID | str) -> Iterator[BatchItem]:
+        """What became of each document, in their order; asks for page after page."""
+        after: int | None = 0
+        while after is not None:
+            page = self._send(_batch_items(batch, after))
+            yield from page.items
+            after = page.next
+
+    def wait_for_batch(self, batch: UUID | str, *, timeout_s: float = 3600.0, poll_s: float = 1.0) -> Batch:
+        """The batch once nothing of it will change any more, over restarts of the service; raises BatchUnfinished."""
+        wait = _Wait(timeout_s)
+        while True:
+            with suppress(ServiceUnreachable, errors.DatabaseUnavailable):
+                if (found := self.batch(batch)).is_over:
+                    return found
+            wait.check(batch)
+            time.sleep(poll_s)
+
+    def cancel_batch(self, batch: UUID | str) -> Batch:
+        """Begin nothing more of a batch; what is being answered is still finished."""
+        return self._send(_cancel_batch(batch))
 
     def prediction(self, prediction: UUID | str) -> Prediction:
         return self._send(Call("GET", f"/v1/predictions/{prediction}", _as(Prediction)))
@@ -357,7 +453,7 @@ class Client:
         return self._send(_RELOAD)
 
     def _send(self, call: Call[T]) -> T:
-        headers = self._signed() if call.signed else {}
+        headers = (self._signed() if call.signed else {}) | dict(call.headers or {})
         http = self._http[call.service]
         try:
             response = http.request(call.method, call.path, headers=headers, **(call.options or {}))
@@ -463,8 +559,44 @@ class AsyncClient:
         """The newest entries first; `filters`: action, actor, subject, outcome."""
         return await self._send(_audit(before, limit, filters))
 
-    async def predict(self, document: Path | bytes, *, name: str | None = None, store: bool = True) -> Prediction:
-        return await self._send(await asyncio.to_thread(_predict, document, name, store))
+    async def predict(
+        self,
+        document: Path | bytes,
+        *,
+        name: str | None = None,
+        store: bool = True,
+        idempotency_key: str | None = None,
+    ) -> Prediction:
+        return await self._send(await asyncio.to_thread(_predict, document, name, store, idempotency_key))
+
+    async def submit_batch(
+        self, documents: Iterable[Document], *, store: bool = True, idempotency_key: str | None = None
+    ) -> Batch:
+        with _submission(documents, store, idempotency_key) as call:
+            return await self._send(call)
+
+    async def batch(self, batch: UUID | str) -> Batch:
+        return await self._send(_batch(batch))
+
+    async def batch_items(self, batch: UUID | str) -> AsyncIterator[BatchItem]:
+        after: int | None = 0
+        while after is not None:
+            page = await self._send(_batch_items(batch, after))
+            for item in page.items:
+                yield item
+            after = page.next
+
+    async def wait_for_batch(self, batch: UUID | str, *, timeout_s: float = 3600.0, poll_s: float = 1.0) -> Batch:
+        wait = _Wait(timeout_s)
+        while True:
+            with suppress(ServiceUnreachable, errors.DatabaseUnavailable):
+                if (found := await self.batch(batch)).is_over:
+                    return found
+            wait.check(batch)
+            await asyncio.sleep(poll_s)
+
+    async def cancel_batch(self, batch: UUID | str) -> Batch:
+        return await self._send(_cancel_batch(batch))
 
     async def prediction(self, prediction: UUID | str) -> Prediction:
         return await self._send(Call("GET", f"/v1/predictions/{prediction}", _as(Prediction)))
@@ -488,7 +620,7 @@ class AsyncClient:
         return await self._send(_RELOAD)
 
     async def _send(self, call: Call[T]) -> T:
-        headers = await self._signed() if call.signed else {}
+        headers = (await self._signed() if call.signed else {}) | dict(call.headers or {})
         http = self._http[call.service]
         try:
             response = await http.request(call.method, call.path, headers=headers, **(call.options or {}))

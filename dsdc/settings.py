@@ -71,6 +71,7 @@ class Paths(Section):
     to_ingest: Path = Path("data/to_ingest")
     raw: Path = Path("data/raw")
     processed: Path = Path("data/processed")
+    uploads: Path = Path("data/uploads")
     rejected: Path = Path("data/rejected")
     models: Path = Path("models")
     logs: Path = Path("logs")
@@ -170,6 +171,13 @@ class Predict(Section):
     max_pages: int = Field(200, ge=1)
     workers: int = Field(2, ge=1)
     queue: int = Field(32, ge=0)
+    batch_max_files: int = Field(500, ge=1)
+    batch_max_mb: int = Field(500, ge=1)
+    batch_max_waiting: int = Field(10_000, ge=1)
+    batch_uploads: int = Field(4, ge=1)
+    batch_attempts: int = Field(5, ge=1)
+    batch_poll_s: float = Field(2.0, gt=0)
+    idempotency_hours: float = Field(24, gt=0)
 
 
 class Auth(Section):
@@ -297,7 +305,7 @@ class Settings(BaseSettings):
         files = [root / "config.yaml", root / "config.local.yaml"]
         return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls, files, deep_merge=True))
 
-    def path(self, name: Literal["to_ingest", "raw", "processed", "rejected", "models", "logs"]) -> Path:
+    def path(self, name: Literal["to_ingest", "raw", "processed", "uploads", "rejected", "models", "logs"]) -> Path:
         """Absolute path of one of the folders under `paths`."""
         folder = getattr(self.paths, name)
         return folder if folder.is_absolute() else self.root / folder

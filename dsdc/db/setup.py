@@ -48,6 +48,8 @@ _GRANTS: dict[str, tuple[str, ...]] = {
         "GRANT UPDATE (file_path, page_count, state) ON original_documents TO {role}",
         "GRANT UPDATE (released) ON rejected_documents TO {role}",
         "GRANT UPDATE (superseded_by) ON labels TO {role}",
+        # Orders and their receipts, which are no lineage.
+        "GRANT INSERT, UPDATE, DELETE ON prediction_batches, prediction_batch_items, idempotency_keys TO {role}",
     ),
     "auth": (
         "GRANT SELECT ON alembic_version TO {role}",

@@ -157,8 +157,19 @@ class Answerer:
             loaded=datetime.now().astimezone(),
         )
 
-    def answer(self, data: bytes, *, name: str, author: str, source: str = "api", store: bool = True) -> Answer:
+    def answer(
+        self,
+        data: bytes,
+        *,
+        name: str,
+        author: str,
+        source: str = "api",
+        store: bool = True,
+        prediction_id: UUID | None = None,
+    ) -> Answer:
         """Classify one document and store the answer; with `store`, the document and all that was made of it too.
+
+        An answer that is stored under `prediction_id` already stays as it is: nothing is answered twice.
 
         Raises:
             NoChampion: no model is loaded. DocumentError: the document cannot be read.
@@ -168,7 +179,15 @@ class Answerer:
             raise NoChampion("No model is loaded.", hint="Run the DAG train_model, then reload.")
         detect(data[:HEAD_BYTES])
         request = _Request(
-            self._config, self._storage, self._taxonomy, loaded, data, name=name, author=author, source=source
+            self._config,
+            self._storage,
+            self._taxonomy,
+            loaded,
+            data,
+            name=name,
+            author=author,
+            source=source,
+            prediction_id=prediction_id,
         )
         return request.from_store() if store and request.is_stored() else request.compute(store=store)
 
@@ -187,6 +206,7 @@ class _Request:
         name: str,
         author: str,
         source: str,
+        prediction_id: UUID | None,
     ) -> None:
         self._config = config
         self._storage = storage
@@ -197,7 +217,7 @@ class _Request:
         self._name = name
         self._author = author
         self._source = source
-        self._id = uuid4()
+        self._id = prediction_id or uuid4()
         self._started = time.perf_counter()
 
     @property

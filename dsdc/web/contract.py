@@ -144,6 +144,112 @@ class Prediction(Wire):
     created: datetime
 
 
+class Problem(Wire):
+    """What was wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str | None = None
+
+
+BatchState = Literal["queued", "running", "done", "cancelled"]
+ItemState = Literal["pending", "running", "done", "failed", "refused", "cancelled"]
+
+
+class Batch(Wire):
+    """Documents handed in together. `counts` has every state of a document.
+
+    `done`: every document has its answer or its problem. `cancelled`: what was not begun is not begun any more; what
+    was running is finished still.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "batch_id": "5f0c3c1e-3a43-4f0b-9f6a-2f3f0b1d7a10",
+                    "state": "running",
+                    "store": True,
+                    "owner": "ada",
+                    "items": 200,
+                    "counts": {"pending": 120, "running": 1, "done": 77, "failed": 1, "refused": 1, "cancelled": 0},
+                    "created": "2026-01-01T12:00:00Z",
+                    "cancelled": None,
+                    "finished": None,
+                }
+            ]
+        },
+    )
+
+    batch_id: UUID
+    state: BatchState
+    store: bool
+    owner: str
+    items: int
+    counts: dict[ItemState, int]
+    created: datetime
+    cancelled: datetime | None
+    finished: datetime | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it will change any more."""
+        return not (self.counts["pending"] or self.counts["running"])
+
+
+class BatchItem(Wire):
+    """One document of a batch; `position` counts from 1 as they were sent.
+
+    `refused` was not acceptable when it arrived, `failed` could not be answered; both have a `problem`. What is `done`
+    has a prediction.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "position": 1,
+                    "name": "letter.pdf",
+                    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                    "size": 48213,
+                    "state": "done",
+                    "attempts": 1,
+                    "prediction_id": "0c7a2b2c-66e9-5d5e-9b0e-3f5a8e0a4b11",
+                    "label": "letter",
+                    "probability": 0.97,
+                    "decision": "accept",
+                    "problem": None,
+                    "finished": "2026-01-01T12:00:04Z",
+                }
+            ]
+        },
+    )
+
+    position: int
+    name: str
+    sha256: Sha256
+    size: int
+    state: ItemState
+    attempts: int
+    prediction_id: UUID | None
+    label: str | None
+    probability: Share | None
+    decision: Literal["accept", "review"] | None
+    problem: Problem | None
+    finished: datetime | None
+
+
+class BatchItems(Wire):
+    """Documents by position; `next` is the `after` of the next page, null on the last."""
+
+    items: list[BatchItem]
+    next: int | None
+
+
 class ProcessorUsed(Wire):
     name: str | None
     version: str | None

@@ -38,6 +38,7 @@ _STATUS: tuple[tuple[type[e.DsdcError], int], ...] = (
     (Unacceptable, 422),
     (e.NotFound, 404),
     (e.Conflict, 409),
+    (e.KeyReused, 422),
     (e.Busy, 503),
     (e.InvalidCredentials, 401),
     (e.InvalidToken, 401),
@@ -55,6 +56,8 @@ _TELLING = (
     Unacceptable,
     e.NotFound,
     e.Conflict,
+    e.KeyReused,
+    e.GivenUp,
     e.Busy,
     e.AccessError,
     e.NoChampion,
@@ -87,9 +90,21 @@ def problem(
     **members: Any,
 ) -> JSONResponse:
     """A problem details answer; `members` are extension members."""
-    body = {"type": kind, "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    body |= {"request_id": request_id} | members
+    body = _body(status, detail, kind) | {"request_id": request_id} | members
     return JSONResponse(body, status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def _body(status: int, detail: str, kind: str) -> dict[str, Any]:
+    return {"type": kind, "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+
+
+def described(error: Exception, request_id: str | None = None) -> dict[str, Any]:
+    """The problem details of an error that is told later, or as a part of an answer."""
+    if isinstance(error, e.DsdcError):
+        body = _body(status_of(error), telling(error), _TYPE + slug(type(error)))
+    else:
+        body = _body(500, "Something went wrong on our side.", "about:blank")
+    return body | {"request_id": request_id}
 
 
 def _headers(error: e.DsdcError) -> dict[str, str]:
@@ -99,6 +114,8 @@ def _headers(error: e.DsdcError) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, e.Busy | e.TooManyAttempts):
         return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, e.StillRunning):
+        return {"Retry-After": "1"}
     if status_of(error) == 503:
         return {"Retry-After": "5"}
     return {}

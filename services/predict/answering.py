@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 
 class Model(Protocol):
@@ -52,6 +53,15 @@ class Answering(Protocol):
         """Load the champion; raises NoChampion, WeightsError, DatabaseUnavailable."""
         ...
 
-    def answer(self, data: bytes, *, name: str, author: str, source: str = "api", store: bool = True) -> Given:
-        """Raises DocumentError where the document is at fault."""
+    def answer(
+        self,
+        data: bytes,
+        *,
+        name: str,
+        author: str,
+        source: str = "api",
+        store: bool = True,
+        prediction_id: UUID | None = None,
+    ) -> Given:
+        """Raises DocumentError where the document is at fault. What has been answered under an id stays."""
         ...

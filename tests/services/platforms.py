@@ -188,6 +188,9 @@ def running_platform(postgres: URL, folder: Path, **env: str) -> Iterator[Platfo
         "DSDC_PREDICT_PORT": str(predict),
         "DSDC_PREDICT_MAX_UPLOAD_MB": "1",
         "DSDC_PREDICT_QUEUE": "2",
+        "DSDC_PREDICT_BATCH_MAX_FILES": "20",
+        "DSDC_PREDICT_BATCH_MAX_MB": "3",
+        "DSDC_PREDICT_BATCH_POLL_S": "0.2",
         "DSDC_LOGGING_LEVEL": "debug",
         "DSDC_LOGGING_FORMAT": "json",
     }

@@ -45,6 +45,10 @@ POLICIES: dict[str, dict[str, set[str]]] = {
         "GET /v1/documents/{document_id}/similar": ALL,
         "GET /v1/model": ALL,
         "POST /v1/model/reload": {"model-admin", "admin"},
+        "POST /v1/batches": ALL,
+        "GET /v1/batches/{batch_id}": ALL,
+        "GET /v1/batches/{batch_id}/items": ALL,
+        "DELETE /v1/batches/{batch_id}": ALL,
     },
 }
 for _service in POLICIES.values():

@@ -1,6 +1,7 @@
 """One file a noun. Migrations own the schema; a test holds that they and these classes agree."""
 
 from dsdc.db.tables.base import Base
+from dsdc.db.tables.batches import IdempotencyKey, PredictionBatch, PredictionBatchItem
 from dsdc.db.tables.documents import OriginalDocument, RejectedDocument, Sighting
 from dsdc.db.tables.embeddings import Embedding
 from dsdc.db.tables.labels import Label
@@ -17,11 +18,14 @@ __all__ = [
     "Base",
     "DatasetSnapshot",
     "Embedding",
+    "IdempotencyKey",
     "Label",
     "ModelAlias",
     "ModelVersion",
     "OriginalDocument",
     "Prediction",
+    "PredictionBatch",
+    "PredictionBatchItem",
     "ProcessedImage",
     "ProcessedText",
     "ProcessorVersion",
