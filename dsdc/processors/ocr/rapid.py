@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import queue
 import time
 from collections.abc import Iterator
@@ -131,6 +132,8 @@ class RapidOcrEngine:
 
 
 def _load() -> Any:
+    # Since 1.29 ONNX Runtime sends usage data to its makers and keeps an identifier, unless told before it loads.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         from rapidocr import RapidOCR
     except ImportError as error:

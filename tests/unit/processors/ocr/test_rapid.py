@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +104,28 @@ def test_letters_with_accents_are_kept(engine: RapidOcrEngine, scan_of: Callable
         "señor,",
         "København",
     ]
+
+
+def test_its_runtime_reports_to_nobody(tmp_path: Path, letter: Image.Image) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    letter.save(tmp_path / "letter.png")
+    script = (
+        "import sys; from PIL import Image; from dsdc.processors.ocr.rapid import RapidOcrEngine;"
+        "from dsdc.settings import Ocr; engine = RapidOcrEngine(Ocr());"
+        "print(len(engine.recognise(Image.open(sys.argv[1]), 150, 1).words), len(engine.params))"
+    )
+    places = {"HOME": str(home), "TMPDIR": str(home), "XDG_CACHE_HOME": str(home), "PATH": os.environ["PATH"]}
+    found = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "letter.png")],
+        env=places,
+        cwd=Path(__file__).parents[4],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(found.stdout.split()[0]) > 30
+    assert list(home.rglob("*")) == []  # its reports begin with an identifier and a queue in these folders
 
 
 @pytest.mark.corpus
