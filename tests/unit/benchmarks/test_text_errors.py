@@ -100,7 +100,7 @@ def test_the_benchmarks_are_listed() -> None:
 @pytest.mark.corpus
 def test_ocr_accuracy_measures_the_configured_reader(corpus: object) -> None:
     found = json.loads(_benchmarks("ocr_accuracy", "--limit", "1", "--pdf-pages", "1", "--json"))
-    assert found["reader"]["name"] == "tesseract-reader"
+    assert found["reader"]["name"] == "page-reader"
     assert found["forms"]["pages"] == found["receipts"]["pages"] == 1
     assert 0 < found["forms"]["cer_boxes"] < 0.5
     assert found["forms"]["bag_recall"] > 0.5
