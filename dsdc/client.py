@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 import httpx
@@ -32,6 +32,8 @@ from dsdc.settings import Settings, settings
 from dsdc.web.contract import Account, LabelGiven, Lineage, ModelInfo, Prediction, Similar, Tokens
 
 T = TypeVar("T")
+#: `auto`: the service leaves the text unread where the images are enough; not given: as it is configured.
+Cascade = Literal["off", "auto"]
 
 RENEW_BEFORE_S = 30.0
 # A document of many pages is read page by page; a connection that is not there is known at once.
@@ -134,10 +136,11 @@ def _change_password(current: str, new: str) -> Call[None]:
     return Call("PUT", "/users/me/password", _nothing, "auth", options={"json": body})
 
 
-def _predict(document: Path | bytes, name: str | None, store: bool) -> Call[Prediction]:
+def _predict(document: Path | bytes, name: str | None, store: bool, cascade: Cascade | None) -> Call[Prediction]:
     data = document.read_bytes() if isinstance(document, Path) else document
     called = name or (document.name if isinstance(document, Path) else "document")
-    options = {"files": {"file": (called, data)}, "params": {"store": str(store).lower()}}
+    params = {"store": str(store).lower()} | ({"cascade": cascade} if cascade else {})
+    options = {"files": {"file": (called, data)}, "params": params}
     return Call("POST", "/v1/predict", _as(Prediction), options=options)
 
 
@@ -262,9 +265,11 @@ class Client:
     def set_role(self, user: UUID | str, role: str) -> Account:
         return self._send(_set_role(user, role))
 
-    def predict(self, document: Path | bytes, *, name: str | None = None, store: bool = True) -> Prediction:
+    def predict(
+        self, document: Path | bytes, *, name: str | None = None, store: bool = True, cascade: Cascade | None = None
+    ) -> Prediction:
         """The class of a document; raises the DocumentError that is at fault, Busy, NoChampion."""
-        return self._send(_predict(document, name, store))
+        return self._send(_predict(document, name, store, cascade))
 
     def prediction(self, prediction: UUID | str) -> Prediction:
         return self._send(Call("GET", f"/v1/predictions/{prediction}", _as(Prediction)))
@@ -373,8 +378,10 @@ class AsyncClient:
     async def set_role(self, user: UUID | str, role: str) -> Account:
         return await self._send(_set_role(user, role))
 
-    async def predict(self, document: Path | bytes, *, name: str | None = None, store: bool = True) -> Prediction:
-        return await self._send(await asyncio.to_thread(_predict, document, name, store))
+    async def predict(
+        self, document: Path | bytes, *, name: str | None = None, store: bool = True, cascade: Cascade | None = None
+    ) -> Prediction:
+        return await self._send(await asyncio.to_thread(_predict, document, name, store, cascade))
 
     async def prediction(self, prediction: UUID | str) -> Prediction:
         return await self._send(Call("GET", f"/v1/predictions/{prediction}", _as(Prediction)))

@@ -14,7 +14,8 @@
     │   ├── CorruptFile                corrupt
     │   ├── EncryptedFile              encrypted
     │   ├── TooLarge                   too_large
-    │   └── TookTooLong                timeout
+    │   ├── TookTooLong                timeout
+    │   └── CrashesParsers             crashed
     ├── ParserDied                     the process that read a document ended; whose fault it was shows when tried again
     ├── StorageError                   bytes that should be there
     │   ├── BytesMissing
@@ -24,6 +25,7 @@
     │   └── LeaseLost                  another worker owns this work now
     ├── ModelError
     │   ├── WeightsError               weights, CLIP's or a head's, missing, corrupt or with another hash
+    │   ├── ModelMismatch              a head that was trained on what other processors made
     │   ├── NoChampion
     │   ├── TrackingUnavailable        MLflow does not answer
     │   └── NotEnoughLabels
@@ -120,8 +122,14 @@ class TookTooLong(DocumentError):
     category = "timeout"
 
 
+class CrashesParsers(DocumentError):
+    """The document ends any process that reads it."""
+
+    category = "crashed"
+
+
 class ParserDied(DsdcError):
-    """The process that read the document ended unexpectedly."""
+    """The process that read the document ended unexpectedly; try again."""
 
     category = "crashed"
 
@@ -162,6 +170,10 @@ class ModelError(DsdcError):
 
 class WeightsError(ModelError):
     """Weights, CLIP's or the head's, are missing, damaged or not the ones on record; `dsdc doctor` tells which."""
+
+
+class ModelMismatch(ModelError):
+    """The model was trained on what other processors made."""
 
 
 class NoChampion(ModelError):

@@ -168,6 +168,13 @@ class Predict(Section):
     max_pages: int = Field(200, ge=1)
     workers: int = Field(2, ge=1)
     queue: int = Field(32, ge=0)
+    cascade: Literal["off", "auto"] = "off"
+
+    @field_validator("cascade", mode="before")
+    @classmethod
+    def _off_is_no_boolean(cls, given: object) -> object:
+        """YAML reads a bare `off` as false."""
+        return "off" if given is False else given
 
 
 class Auth(Section):

@@ -62,7 +62,16 @@ class StandInAnswerer:
         )
         return self.model
 
-    def answer(self, data: bytes, *, name: str, author: str, source: str = "api", store: bool = True) -> StandInAnswer:
+    def answer(
+        self,
+        data: bytes,
+        *,
+        name: str,
+        author: str,
+        source: str = "api",
+        store: bool = True,
+        cascade: str | None = None,
+    ) -> StandInAnswer:
         if name.startswith("slow-"):
             time.sleep(float(name.split("-")[1]))
         if name.startswith("broken"):

@@ -15,6 +15,7 @@ import numpy as np
 
 from dsdc.ml import calibrate, conformal
 from dsdc.ml.calibrate import EVIDENCE, Evidence, Weights
+from dsdc.ml.cascade import Cascade, fit_cascade
 from dsdc.ml.evaluate import Evaluation, Scored, evaluate
 from dsdc.ml.features import DocumentSet, Floats, Ints
 from dsdc.ml.split import Fold, make_folds
@@ -27,12 +28,13 @@ class Thresholds:
     """What turns scores into an answer.
 
     `weights` of the components and `floors` (the probability from which a class enters the prediction set) by what a
-    document is judged by; under `review` a person is to look.
+    document is judged by; under `review` a person is to look. `cascade` says when the image alone is enough, if ever.
     """
 
     weights: Weights
     floors: Mapping[Evidence, float]
     review: float
+    cascade: Cascade | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,13 @@ def _thresholds(
         found = calibrate.probabilities(given[kind][those], weights, judged_by[those])
         floors[kind] = conformal.fit_floor(found, labels[those], coverage)
     confidence = calibrate.probabilities(given["both"], weights, kinds).max(axis=1)
-    return Thresholds(weights, floors, conformal.fit_threshold(confidence, review_budget))
+    read = np.flatnonzero(kinds == 0)
+    seen, whole = (
+        calibrate.probabilities(given[kind][read], weights, np.full(len(read), EVIDENCE.index(kind)))
+        for kind in ("image", "both")
+    )
+    cascade = fit_cascade(seen, whole, labels[read])
+    return Thresholds(weights, floors, conformal.fit_threshold(confidence, review_budget), cascade)
 
 
 class _Share:

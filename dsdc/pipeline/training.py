@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from dsdc.db.repositories.models import Models, NewModel
 from dsdc.db.session import transaction
-from dsdc.errors import Conflict, NotFound, SettingsError, TrackingUnavailable, WeightsError
+from dsdc.errors import Conflict, ModelMismatch, NotFound, SettingsError, TrackingUnavailable, WeightsError
 from dsdc.log import get_logger
 from dsdc.ml import gate, recipe, registry
 from dsdc.ml.comparison import Champion
@@ -22,13 +22,13 @@ from dsdc.ml.dataset import Dataset, Snapshot, collect, freeze
 from dsdc.ml.fit import Fitted, fit
 from dsdc.ml.gate import GateReport
 from dsdc.ml.heldout import HeldOut
-from dsdc.ml.recipe import Origin, ProcessorIdentity, Recipe
+from dsdc.ml.recipe import Origin, Recipe
 from dsdc.ml.registry import Registered
 from dsdc.ml.split import Fold, make_folds
 from dsdc.ml.tracking import Registered as Tracked
 from dsdc.ml.tracking import Tracking
 from dsdc.pipeline.assembly import Assembly, assemble
-from dsdc.processors.contract import Embedder, Processor
+from dsdc.pipeline.match import identity_of, require_match
 from dsdc.settings import Settings, Train, settings
 from dsdc.taxonomy import Taxonomy
 
@@ -172,16 +172,6 @@ def _prepare(config: Settings, chosen: Train, ready: Assembly) -> tuple[Dataset,
     return dataset, folds, snapshot
 
 
-def _identity(processor: Processor) -> ProcessorIdentity:
-    return ProcessorIdentity(
-        stage=processor.stage,
-        name=processor.name,
-        version=processor.version,
-        params_hash=processor.params_hash,
-        weights_sha256=processor.weights_sha256 if isinstance(processor, Embedder) else None,
-    )
-
-
 def _describe(config: Settings, fitted: Fitted, snapshot: Snapshot, ready: Assembly) -> Recipe:
     processors = ready.processors
     return recipe.recipe_of(
@@ -189,9 +179,9 @@ def _describe(config: Settings, fitted: Fitted, snapshot: Snapshot, ready: Assem
         classes=Taxonomy.from_settings(config.taxonomy).classes,
         origin=Origin(
             snapshot=snapshot.content_sha256,
-            clip=_identity(processors.embedder),
+            clip=identity_of(processors.embedder),
             processors=tuple(
-                map(_identity, (processors.renderer, processors.reader, processors.cleaner, *processors.describers))
+                map(identity_of, (processors.renderer, processors.reader, processors.cleaner, *processors.describers))
             ),
             code_commit=recipe.code_commit(config.root),
             libraries=recipe.library_versions(),
@@ -224,7 +214,7 @@ def _row(
         clip_weights_sha256=str(described.origin.clip.weights_sha256),
         classes=list(described.slugs),
         metrics=fitted.estimate.flat(),
-        calibration=described.model_dump(mode="json", include={"calibration", "conformal", "review"}),
+        calibration=described.model_dump(mode="json", include={"calibration", "conformal", "review", "cascade"}),
         code_commit=described.origin.code_commit,
         airflow_run=airflow_run,
     )
@@ -235,13 +225,12 @@ def _judge(config: Settings, dataset: Dataset, held_out: HeldOut, ready: Assembl
     served = registry.with_alias(config, "champion")
     if served is None:
         return gate.first("There was no champion.")
-    if served.clip_processor_id != ready.versions.embed:
-        return gate.first("The champion belongs to another CLIP and cannot answer here.")
     try:
         old = recipe.load(served.folder, head_sha256=served.head_sha256)
+        require_match("The champion", old.recipe.origin, ready.processors)
         learnt = HeldOut.load(served.folder)
         live = old.predict_proba(dataset.data.blocks())
-    except (WeightsError, ValueError) as error:
+    except (WeightsError, ModelMismatch, ValueError) as error:
         return gate.first(f"The champion cannot be asked: {error}")
     return gate.compare(
         held_out,

@@ -42,6 +42,7 @@ _STATUS: tuple[tuple[type[e.DsdcError], int], ...] = (
     (e.Forbidden, 403),
     (e.TooManyAttempts, 429),
     (e.NoChampion, 503),
+    (e.ParserDied, 503),
     (e.DatabaseUnavailable, 503),
     (e.ModelError, 503),
     (e.SetupError, 503),
@@ -56,6 +57,7 @@ _TELLING = (
     e.Busy,
     e.AccessError,
     e.NoChampion,
+    e.ModelMismatch,
 )
 
 

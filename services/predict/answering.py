@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+#: Whether the text may be left unread where the images are enough.
+CascadeMode = Literal["off", "auto"]
 
 
 class Model(Protocol):
@@ -49,9 +52,18 @@ class Answering(Protocol):
     def model(self) -> Model | None: ...
 
     def load(self) -> Model:
-        """Load the champion; raises NoChampion, WeightsError, DatabaseUnavailable."""
+        """Load the champion; raises NoChampion, WeightsError, ModelMismatch, DatabaseUnavailable."""
         ...
 
-    def answer(self, data: bytes, *, name: str, author: str, source: str = "api", store: bool = True) -> Given:
+    def answer(
+        self,
+        data: bytes,
+        *,
+        name: str,
+        author: str,
+        source: str = "api",
+        store: bool = True,
+        cascade: CascadeMode | None = None,
+    ) -> Given:
         """Raises DocumentError where the document is at fault."""
         ...

@@ -17,7 +17,7 @@ from dsdc.web.contract import ClassInfo, LabelGiven, Lineage, ModelInfo, Predict
 from dsdc.web.guard import Caller, CallerDep, GuardedRoute, annotators, anyone_signed_in, model_admins
 from dsdc.web.uploads import Upload, multipart_body, received
 from services.predict import store as kept
-from services.predict.answering import Answering, Model
+from services.predict.answering import Answering, CascadeMode, Model
 from services.predict.bench import Bench
 from services.predict.keeper import ModelKeeper
 from services.predict.lineage import lineage_of
@@ -55,21 +55,26 @@ def routers(parts: Parts) -> list[APIRouter]:
     return [_prediction_routes(parts), _document_routes(parts), _model_routes(parts)]
 
 
-async def _predict(parts: Parts, request: Request, caller: Caller, keep: bool) -> Prediction:
+async def _predict(
+    parts: Parts, request: Request, caller: Caller, keep: bool, cascade: CascadeMode | None
+) -> Prediction:
     parts.keeper.model()  # without a model nobody has to send a document first
     async with parts.bench.place():
         most = parts.config.predict.max_upload_mb * 1024 * 1024
         async with received(request, field="file", max_bytes=most) as upload:
-            task = partial(_answer, parts.answerer, upload, caller.name, upload.flag("store", keep))
+            task = partial(_answer, parts.answerer, upload, caller.name, upload.flag("store", keep), cascade)
             prediction = Prediction.model_validate(await parts.bench.work(task))
     parts.metrics.predicted(prediction, prediction.timings_ms)
     return prediction
 
 
-def _answer(answerer: Answering, upload: Upload, author: str, keep: bool) -> dict[str, object]:
+def _answer(
+    answerer: Answering, upload: Upload, author: str, keep: bool, cascade: CascadeMode | None
+) -> dict[str, object]:
     """In a worker thread: the file's bytes are in memory only while it is worked on."""
     detect(upload.head(HEAD_BYTES))
-    return answerer.answer(upload.read(), name=upload.name, author=author, store=keep).as_dict()
+    given = answerer.answer(upload.read(), name=upload.name, author=author, store=keep, cascade=cascade)
+    return given.as_dict()
 
 
 def _prediction_routes(parts: Parts) -> APIRouter:
@@ -81,8 +86,12 @@ def _prediction_routes(parts: Parts) -> APIRouter:
         request: Request,
         caller: CallerDep,
         store: Annotated[bool, Query(description="Keep the document; false keeps its hash and the answer.")] = True,
+        cascade: Annotated[
+            CascadeMode | None,
+            Query(description="auto: leave the text unread where the images are enough; else as configured."),
+        ] = None,
     ) -> Prediction:
-        return await _predict(parts, request, caller, store)
+        return await _predict(parts, request, caller, store, cascade)
 
     @routes.get(one, openapi_extra=anyone_signed_in(), summary="An answer that was given")
     def prediction(prediction_id: UUID, caller: CallerDep) -> Prediction:

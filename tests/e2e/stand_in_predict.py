@@ -22,7 +22,16 @@ from tests.fakes import StandInAnswer, StandInAnswerer
 
 
 class NamedAnswerer(StandInAnswerer):
-    def answer(self, data: bytes, *, name: str, author: str, source: str = "api", store: bool = True) -> StandInAnswer:
+    def answer(
+        self,
+        data: bytes,
+        *,
+        name: str,
+        author: str,
+        source: str = "api",
+        store: bool = True,
+        cascade: str | None = None,
+    ) -> StandInAnswer:
         if name.startswith("broken"):
             raise CorruptFile("No page of the file can be read.", hint="Open it and save it again.")
         row = self._named(data, name, author, source, store)

@@ -38,7 +38,8 @@ class Parsers:
 
     def __init__(self, parsing: Parsing, render: Render, ocr: Ocr) -> None:
         self._parsing = parsing
-        self._start = {"parsing": parsing.model_dump(), "render": render.model_dump(), "ocr": ocr.model_dump()}
+        limits = {"parsing": parsing.model_dump(), "render": render.model_dump(), "ocr": ocr.model_dump()}
+        self._start: dict[str, Any] = limits | {"warm": False}
         self._free = threading.BoundedSemaphore(parsing.at_once)
         self._idle: list[_Child] = []
         self._busy: set[_Child] = set()
@@ -65,6 +66,13 @@ class Parsers:
         with self._child() as child:
             yield from child.ask(request, self._parsing.page_wall_s + patience_s)
 
+    def keep_warm(self) -> None:
+        """Start all children now, engines loaded, and another for each that ends: no request waits for a start."""
+        with self._lock:
+            self._start["warm"] = True
+            while len(self._idle) + len(self._busy) < self.at_once:
+                self._idle.append(_Child(self._start))
+
     def break_off(self) -> None:
         """Kill what is at work, for good: whoever waits for an answer, now or later, gets ParserDied.
 
@@ -76,14 +84,16 @@ class Parsers:
                 child.kill()
 
     def close(self) -> None:
-        """End the idle children."""
+        """End the idle children, and keep none warm from now on."""
+        with self._lock:
+            self._start["warm"] = False
         _end_all(self._idle)
 
     @contextmanager
     def _child(self) -> Iterator[_Child]:
         with self._free:
-            child = self._borrow()
             with self._lock:
+                child = self._borrow()
                 self._busy.add(child)
                 if self._broken_off:
                     child.kill()
@@ -97,14 +107,20 @@ class Parsers:
                         self._idle.append(child)
                 else:
                     child.end()
+                    self._replace()
+
+    def _replace(self) -> None:
+        """A warm one in place of one that has ended; where none can be started now, the next request tries again."""
+        with self._lock, suppress(OSError):
+            if self._start["warm"] and not self._broken_off:
+                self._idle.insert(0, _Child(self._start))
 
     def _borrow(self) -> _Child:
-        with self._lock:
-            while self._idle:
-                child = self._idle.pop()
-                if child.alive:
-                    return child
-                child.end()
+        while self._idle:
+            child = self._idle.pop()
+            if child.alive:
+                return child
+            child.end()
         return _Child(self._start)
 
 
