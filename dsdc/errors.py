@@ -17,6 +17,7 @@
     │   ├── TookTooLong                timeout
     │   └── CrashesParsers             crashed
     ├── ParserDied                     the process that read a document ended; whose fault it was shows when tried again
+    │   └── ParserKilled               nobody's in here: it was killed from outside
     ├── StorageError                   bytes that should be there
     │   ├── BytesMissing
     │   └── HashMismatch
@@ -132,6 +133,10 @@ class ParserDied(DsdcError):
     """The process that read the document ended unexpectedly; try again."""
 
     category = "crashed"
+
+
+class ParserKilled(ParserDied):
+    """The process that read the document was killed from outside; try again."""
 
 
 class StorageError(DsdcError):

@@ -169,12 +169,14 @@ class Predict(Section):
     workers: int = Field(2, ge=1)
     queue: int = Field(32, ge=0)
     cascade: Literal["off", "auto"] = "off"
+    micro_batch: Literal["off", "on", "auto"] = "auto"
+    micro_batch_wait_ms: float = Field(3, ge=0, le=100)
 
-    @field_validator("cascade", mode="before")
+    @field_validator("cascade", "micro_batch", mode="before")
     @classmethod
-    def _off_is_no_boolean(cls, given: object) -> object:
-        """YAML reads a bare `off` as false."""
-        return "off" if given is False else given
+    def _no_boolean(cls, given: object) -> object:
+        """YAML reads a bare `off` as false and `on` as true."""
+        return {False: "off", True: "on"}[given] if isinstance(given, bool) else given
 
 
 class Auth(Section):

@@ -30,9 +30,10 @@ from dsdc.ml.registry import Registered, champion
 from dsdc.pipeline.assembly import Assembly, assemble
 from dsdc.pipeline.chain import Chain, Passed, keep, store_bytes
 from dsdc.pipeline.match import require_match
-from dsdc.processors.contract import Processor
+from dsdc.processors.contract import Embedder, Processor
+from dsdc.processors.embed.embedder import OpenClipEmbedder
 from dsdc.processors.media_type import HEAD_BYTES, detect
-from dsdc.settings import Settings
+from dsdc.settings import Predict, Settings
 from dsdc.storage import Storage
 from dsdc.taxonomy import Taxonomy
 
@@ -135,8 +136,9 @@ class Answerer:
             assembly = self._loaded.assembly if self._loaded else assemble(self._config, self._storage)
             classifier = Classifier.load(wanted.folder, wanted.head_sha256, top=self._config.predict.top)
             require_match(f"{wanted.name} version {wanted.version}", classifier.origin, assembly.processors)
-            assembly.processors.keep_warm()
-            _ = assembly.processors.embedder.width  # reading it loads CLIP now, and not during the first request
+            if self._loaded is None:
+                _make_ready(assembly.processors.embedder, self._config.predict)
+                assembly.processors.keep_warm()
             self._loaded = _Loaded(wanted, classifier, assembly, self._info(wanted, classifier, assembly))
             log.info("model.loaded", name=wanted.name, version=wanted.version, head=wanted.head_sha256[:12])
             return self._loaded.info
@@ -327,6 +329,15 @@ class _Request:
             exclude=self._sha256,
             limit=self._config.predict.neighbours,
         )
+
+
+def _make_ready(embedder: Embedder, config: Predict) -> None:
+    """Load CLIP now, and not during the first request."""
+    _ = embedder.width
+    if isinstance(embedder, OpenClipEmbedder) and (
+        config.micro_batch == "on" or (config.micro_batch == "auto" and embedder.on_gpu)
+    ):
+        embedder.gather(config.micro_batch_wait_ms / 1000)
 
 
 def _row(block: Block) -> Vectors | None:

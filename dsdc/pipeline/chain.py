@@ -23,7 +23,7 @@ from dsdc.db.repositories.embeddings import PageVector, Vectors
 from dsdc.db.repositories.pages import PageRow, ProcessedImages
 from dsdc.db.repositories.texts import ProcessedTexts, RawTexts
 from dsdc.db.tables import ProcessedImage
-from dsdc.errors import CorruptFile, ParserDied, TooLarge
+from dsdc.errors import CorruptFile, ParserDied, ParserKilled, TooLarge
 from dsdc.ml.dataset import Known
 from dsdc.pipeline.assembly import Assembly
 from dsdc.pipeline.contract import Stage
@@ -35,7 +35,7 @@ from dsdc.pipeline.worker import worker_name
 from dsdc.processors.contract import CleanedText, PageText
 from dsdc.processors.describe import ReadPage
 from dsdc.processors.media_type import HEAD_BYTES, detect
-from dsdc.processors.sandbox import ParserKilled, crashes
+from dsdc.processors.sandbox import crashes
 from dsdc.storage import FolderStorage, Storage, Stored
 
 Row = TypeVar("Row")

@@ -17,17 +17,13 @@ from typing import IO, Any, cast
 import psutil
 
 import dsdc
-from dsdc.errors import ParserDied, TookTooLong
+from dsdc.errors import ParserDied, ParserKilled, TookTooLong
 from dsdc.processors.sandbox import protocol
 from dsdc.processors.sandbox.limits import environment
 from dsdc.settings import Ocr, Parsing, Render
 
 #: Signals that come from outside: from somebody, or from a kernel that is out of memory. All others are the code's own.
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-class ParserKilled(ParserDied):
-    """The process that read the document was killed from outside."""
 
 
 _HEAVY_BYTES = 400 << 20  # a child that reads has some 150 MB

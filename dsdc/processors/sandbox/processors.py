@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from dsdc.errors import CrashesParsers, DocumentError, ParserDied, StorageError, TookTooLong, TooLarge
+from dsdc.errors import CrashesParsers, DocumentError, ParserDied, ParserKilled, StorageError, TookTooLong, TooLarge
 from dsdc.processors.contract import Attachment, DamagedPage, EncodedPage, PageSource, PageText
 from dsdc.processors.mail import MailUnpacker
 from dsdc.processors.ocr import TesseractReader
 from dsdc.processors.render import PageRenderer
 from dsdc.processors.sandbox import protocol
-from dsdc.processors.sandbox.parsers import ParserKilled, Parsers
+from dsdc.processors.sandbox.parsers import Parsers
 from dsdc.processors.sandbox.wire import page_text_from_json
 from dsdc.settings import Ocr, Render
 
