@@ -66,8 +66,7 @@ class Parsers:
         """Start all children now, engines loaded, and another for each that ends: no request waits for a start."""
         with self._lock:
             self._start["warm"] = True
-            while len(self._idle) + len(self._busy) < self.at_once:
-                self._idle.append(_Child(self._start))
+            self._refill()
 
     def break_off(self) -> None:
         """Kill what is at work, for good: whoever waits for an answer, now or later, gets ParserDied.
@@ -103,13 +102,18 @@ class Parsers:
                         self._idle.append(child)
                 else:
                     child.end()
-                    self._replace()
+                self._refill()
 
-    def _replace(self) -> None:
-        """A warm one in place of one that has ended; where none can be started now, the next request tries again."""
+    def _refill(self) -> None:
+        """Warm ones in place of those that have ended; where none can be started now, the next request tries again."""
         with self._lock, suppress(OSError):
-            if self._start["warm"] and not self._broken_off:
-                self._idle.insert(0, _Child(self._start))
+            if not self._start["warm"] or self._broken_off:
+                return
+            for child in [child for child in self._idle if not child.alive]:
+                self._idle.remove(child)
+                child.end()
+            while len(self._idle) + len(self._busy) < self.at_once:
+                self._idle.insert(0, _Child(self._start))  # those that are ready already come first
 
     def _borrow(self) -> _Child:
         while self._idle:
