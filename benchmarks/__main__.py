@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from benchmarks import accuracy, memory, ocr_accuracy, predict_cascade, predict_latency, predict_load
+from benchmarks import (
+    accuracy,
+    batch_restart,
+    memory,
+    ocr_accuracy,
+    predict_cascade,
+    predict_latency,
+    predict_load,
+)
 from dsdc import log
 from dsdc.cli import console
 from dsdc.settings import settings
@@ -21,6 +29,7 @@ app = typer.Typer(
 #: Name -> function; its docstring's first line is what the list says of it.
 BENCHMARKS: Mapping[str, Callable[..., None]] = {
     "accuracy": accuracy.run,
+    "batch_restart": batch_restart.run,
     "memory": memory.run,
     "ocr_accuracy": ocr_accuracy.run,
     "predict_cascade": predict_cascade.run,

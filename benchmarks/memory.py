@@ -238,7 +238,7 @@ class _Bench:
 @contextmanager
 def _bench() -> Iterator[_Bench]:
     with tempfile.TemporaryDirectory(prefix="dsdc-benchmark-") as folder, temporary_server() as server:
-        root = _project(Path(folder))
+        root = empty_project(Path(folder))
         url = server.url("dsdc").render_as_string(hide_password=False)
         kept = {key: value for key, value in os.environ.items() if not key.startswith("DSDC_")}
         env = kept | {
@@ -257,7 +257,7 @@ def _bench() -> Iterator[_Bench]:
             engine.dispose()
 
 
-def _project(root: Path) -> Path:
+def empty_project(root: Path) -> Path:
     """An empty project with this one's configuration."""
     here = project_root()
     for name in (".dsdc_project_root", "config.yaml", "config.local.yaml", ".secrets.template"):

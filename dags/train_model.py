@@ -1,13 +1,14 @@
 """### Train the model
 
 **What.** Freezes the labelled embeddings into a snapshot, trains the classifier head on it, calibrates it, logs the
-run to MLflow, registers the version, and makes it `champion` where it may serve.
+run to MLflow, registers the version, and makes it `champion` where it may serve. While labels are few, documents are
+compared with those that have one and with the names of the classes instead; with *trials*, settings are searched first.
 
 **When.** When the asset `labelled-embeddings` is updated, which `ingest_and_process` does for labelled documents that
 no model has learnt yet; a run that finds nothing new skips, so that a burst of arrivals trains once. And by hand, with
 the form: what is left empty comes from the section `train` of config.yaml.
 
-**Needs.** PostgreSQL, MLflow, at least two classes with `train.min_per_class` labelled documents, the pool `gpu`.
+**Needs.** PostgreSQL, MLflow, the pool `gpu`; for a head, two classes with `train.min_per_class` labelled documents.
 
 **Afterwards.** The prediction service notices the new champion by itself. Metrics are in this run's log and XCom, in
 MLflow, and in the table `model_versions`.
@@ -46,7 +47,17 @@ def _override(kind: str, title: str, **schema: Any) -> Param:
         "execution_timeout": timedelta(hours=6),
     },
     params={
-        "epochs": _override("integer", "Epochs at most", minimum=1, maximum=10_000),
+        "method": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, "auto", "head", "neighbours", "zero-shot"],
+            title="Method",
+            description="auto goes by the number of labels a class.",
+        ),
+        "trials": Param(
+            0, type="integer", minimum=0, maximum=1000, title="Settings to try first", description="0: no search."
+        ),
+        "epochs": _override("integer", "Epochs of each network", minimum=1, maximum=10_000),
         "learning_rate": _override("number", "Learning rate", exclusiveMinimum=0, maximum=1),
         "weight_decay": _override("number", "Weight decay", minimum=0, maximum=10),
         "batch": _override("integer", "Batch size", minimum=1, maximum=65_536),
@@ -82,9 +93,12 @@ def train_model() -> None:
         from dsdc.errors import NotEnoughLabels, SettingsError
         from dsdc.pipeline.training import train_model as train_on_snapshot
 
-        overrides = {key: value for key, value in params.items() if key != "only_if_changed" and value is not None}
+        own = ("only_if_changed", "trials")
+        overrides = {key: value for key, value in params.items() if key not in own and value is not None}
         try:
-            return train_on_snapshot(overrides=overrides, author=f"airflow:{run_id}", airflow_run=run_id).as_dict()
+            return train_on_snapshot(
+                overrides=overrides, trials=params["trials"], author=f"airflow:{run_id}", airflow_run=run_id
+            ).as_dict()
         except (NotEnoughLabels, SettingsError) as error:
             raise AirflowFailException(str(error)) from error  # another attempt would end the same way
 

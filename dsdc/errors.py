@@ -34,6 +34,9 @@
     ├── Stopped                        somebody asked it to end before it was done
     ├── NotFound
     ├── Conflict
+    │   └── StillRunning               the same request is being worked on
+    ├── KeyReused                      an idempotency key came with another request before
+    ├── GivenUp                        tried too often
     ├── Busy                           more waits than the service will hold
     └── AccessError
         ├── InvalidCredentials
@@ -217,6 +220,22 @@ class Conflict(DsdcError):
     category = "conflict"
 
 
+class StillRunning(Conflict):
+    """The first request with this idempotency key is still being answered; ask again shortly."""
+
+
+class KeyReused(DsdcError):
+    """This idempotency key came with another request before; use a new key for a new request."""
+
+    category = "key_reused"
+
+
+class GivenUp(DsdcError):
+    """It failed too often and was given up."""
+
+    category = "given_up"
+
+
 class Busy(DsdcError):
     """More is waiting than the service will hold; try again shortly."""
 
@@ -251,3 +270,7 @@ class TooManyAttempts(AccessError):
     def __init__(self, message: str | None = None, *, retry_after_s: int = 60) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+#: Faults of the platform: nothing of them counts against a document, and whoever meets one stops or waits.
+PLATFORM_FAULTS = (DatabaseError, StorageError, ModelError, SetupError)

@@ -42,6 +42,10 @@ NAMES = (
     "worker.computed",  # results of a batch are there, none is recorded
     "worker.before_commit",  # their rows are written, not committed
     "worker.recorded",
+    "batch.claimed",  # the prediction service has a document of a batch in its hands
+    "batch.answered",  # its answer is committed, the document's end is not
+    "batch.ended",  # its end is committed; its uploaded bytes are still there
+    "once.made",  # what a request with an idempotency key asked for is there; the key does not say so yet
 )
 
 

@@ -10,11 +10,11 @@ import re
 import secrets as random
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -71,6 +71,7 @@ class Paths(Section):
     to_ingest: Path = Path("data/to_ingest")
     raw: Path = Path("data/raw")
     processed: Path = Path("data/processed")
+    uploads: Path = Path("data/uploads")
     rejected: Path = Path("data/rejected")
     models: Path = Path("models")
     logs: Path = Path("logs")
@@ -108,6 +109,7 @@ class Parsing(Section):
 
 
 class Ocr(Section):
+    engine: Literal["auto", "rapidocr", "tesseract"] = "auto"
     languages: str = Field("eng", pattern=r"^[A-Za-z_]+(\+[A-Za-z_]+)*$")
     page_segmentation: int = Field(3, ge=0, le=13)
     timeout_s: int = Field(120, ge=1)
@@ -140,6 +142,7 @@ class Pipeline(Section):
 class Train(Section):
     experiment: str = "dsdc"
     model_name: str = "dsdc-head"
+    method: Literal["auto", "head", "neighbours", "zero-shot"] = "auto"
     seed: int = 20260101
     folds: int = Field(5, ge=2, le=20)
     epochs: int = Field(60, ge=1)
@@ -171,6 +174,13 @@ class Predict(Section):
     cascade: Literal["off", "auto"] = "off"
     micro_batch: Literal["off", "on", "auto"] = "auto"
     micro_batch_wait_ms: float = Field(3, ge=0, le=100)
+    batch_max_files: int = Field(500, ge=1)
+    batch_max_mb: int = Field(500, ge=1)
+    batch_max_waiting: int = Field(10_000, ge=1)
+    batch_uploads: int = Field(4, ge=1)
+    batch_attempts: int = Field(5, ge=1)
+    batch_poll_s: float = Field(2.0, gt=0)
+    idempotency_hours: float = Field(24, gt=0)
 
     @field_validator("cascade", "micro_batch", mode="before")
     @classmethod
@@ -190,6 +200,17 @@ class Auth(Section):
     leeway_s: int = Field(10, ge=0, le=30)
     max_failures: int = Field(5, ge=1)
     failure_window_s: int = Field(300, ge=1)
+
+
+class Web(Section):
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _not_everybody(cls, networks: tuple[IPvAnyNetwork, ...]) -> tuple[IPvAnyNetwork, ...]:
+        if any(network.prefixlen == 0 for network in networks):
+            raise ValueError("a network of all addresses lets anybody name any address as theirs")
+        return networks
 
 
 class Mlflow(Section):
@@ -224,15 +245,18 @@ class Logging(Section):
     format: Literal["auto", "json", "console"] = "auto"
 
 
+Prompt = Annotated[str, Field(pattern=r"\S")]
+
+
 class ClassEntry(Section):
     slug: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     name: str = Field(min_length=1, max_length=80)
-    prompts: tuple[str, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
 
 
 class TaxonomySettings(Section):
     name: str
-    prompts: tuple[str, ...] = ("{}",)
+    prompts: tuple[Prompt, ...] = Field(("{}",), min_length=1)
     classes: tuple[ClassEntry, ...]
 
     @field_validator("classes")
@@ -269,6 +293,7 @@ class Settings(BaseSettings):
     train: Train = Train()
     predict: Predict = Predict()
     auth: Auth = Auth()
+    web: Web = Web()
     mlflow: Mlflow = Mlflow()
     airflow: Airflow = Airflow()
     streamlit: Streamlit = Streamlit()
@@ -289,7 +314,7 @@ class Settings(BaseSettings):
         files = [root / "config.yaml", root / "config.local.yaml"]
         return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls, files, deep_merge=True))
 
-    def path(self, name: Literal["to_ingest", "raw", "processed", "rejected", "models", "logs"]) -> Path:
+    def path(self, name: Literal["to_ingest", "raw", "processed", "uploads", "rejected", "models", "logs"]) -> Path:
         """Absolute path of one of the folders under `paths`."""
         folder = getattr(self.paths, name)
         return folder if folder.is_absolute() else self.root / folder

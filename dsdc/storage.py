@@ -1,7 +1,8 @@
 """Content-addressed bytes: what goes in is found again by its SHA-256, and never changes.
 
-Two areas, `raw` (documents as they came) and `processed` (page images). Only relative keys such as
-`raw/ab/cd/abcd…` enter the database; the place itself is a setting (folder, or any fsspec URL such as s3://…).
+Three areas: `raw` (documents as they came), `processed` (page images), and `uploads` (documents of batches, until they
+are answered). Only relative keys such as `raw/ab/cd/abcd…` enter the database; the place itself is a setting (folder,
+or any fsspec URL such as s3://…).
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from dsdc.errors import BytesMissing, HashMismatch, StorageError
 from dsdc.failpoints import reach
 from dsdc.settings import Settings, secrets
 
-Area = Literal["raw", "processed"]
-AREAS: tuple[Area, ...] = ("raw", "processed")
+Area = Literal["raw", "processed", "uploads"]
+AREAS: tuple[Area, ...] = ("raw", "processed", "uploads")
 CHUNK = 1 << 20
 DRAFTS = ".incoming"  # bytes on their way in; whoever writes there removes what he began, unless he is killed
 
@@ -122,13 +123,16 @@ class Storage(Protocol):
 class FolderStorage:
     """The store as folders of this machine; `durable=False` is for scratch that nobody needs after a crash."""
 
-    def __init__(self, raw: Path, processed: Path, *, durable: bool = True) -> None:
+    def __init__(self, raw: Path, processed: Path, uploads: Path | None = None, *, durable: bool = True) -> None:
         self._areas: dict[Area, Path] = {"raw": raw, "processed": processed}
+        if uploads is not None:
+            self._areas["uploads"] = uploads
         self._durable = durable
 
     def _path(self, key: str) -> Path:
-        area, _, rest = key.partition("/")
-        return self._areas["raw" if area == "raw" else "processed"] / rest
+        name, _, rest = key.partition("/")
+        area: Area = "raw" if name == "raw" else "uploads" if name == "uploads" else "processed"
+        return self._areas[area] / rest
 
     def put_bytes(self, area: Area, data: bytes) -> Stored:
         return self.put(area, io.BytesIO(data))
@@ -307,4 +311,4 @@ def open_storage(config: Settings) -> Storage:
     """The store that the settings name."""
     if config.storage.url:
         return ObjectStorage(config.storage.url, config.storage.endpoint)
-    return FolderStorage(config.path("raw"), config.path("processed"))
+    return FolderStorage(config.path("raw"), config.path("processed"), config.path("uploads"))

@@ -48,10 +48,6 @@ class Taxonomy:
         return next((c.slug for c in self.classes if wanted in (_fold(c.slug), _fold(c.name))), None)
 
 
-def _prompts(name: str, templates: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(template.replace("{}", name.lower()) for template in templates)
-
-
 def _fold(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).casefold()
     return "".join(ch for ch in text if ch.isalnum())

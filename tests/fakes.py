@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from dsdc.db.repositories.models import Models
 from dsdc.db.repositories.predictions import NewPrediction, Predictions
@@ -42,7 +44,8 @@ class StandInAnswer:
 class StandInAnswerer:
     """Answers without looking: the class follows from the hash. It loads and stores as the real one does.
 
-    A document named `slow-<seconds>…` takes that long, one named `broken…` cannot be read.
+    A document named `slow-<seconds>…` takes that long, one named `broken…` cannot be read; `poison…` breaks an engine,
+    and `deadly…` ends the process.
     """
 
     def __init__(self, model_name: str) -> None:
@@ -71,13 +74,18 @@ class StandInAnswerer:
         source: str = "api",
         store: bool = True,
         cascade: str | None = None,
+        prediction_id: UUID | None = None,
     ) -> StandInAnswer:
         if name.startswith("slow-"):
             time.sleep(float(name.split("-")[1]))
+        if name.startswith("poison"):
+            raise RuntimeError("an engine broke")
+        if name.startswith("deadly"):
+            os.kill(os.getpid(), signal.SIGKILL)
         if name.startswith("broken"):
             raise CorruptFile("No page of the file can be read.", hint="Open it and save it again.")
         assert self.model is not None
-        row = self._row(data, name, author, source, self.model)
+        row = replace(self._row(data, name, author, source, self.model), id=prediction_id or uuid4())
         with transaction("serve") as session:
             created = Predictions(session).add(row)
         top = sorted(({"label": k, "probability": v} for k, v in row.probabilities.items()), key=_descending)[:5]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from dsdc.cli.console import bars, out, pairs, print_json
 from dsdc.settings import settings
 
+Method = Literal["auto", "head", "neighbours", "zero-shot"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -23,16 +24,23 @@ def attach(app: typer.Typer) -> None:
 
 
 def train(
-    epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs.")] = None,
+    trials: Annotated[int, typer.Option(min=0, help="Settings to try first; the best are trained with.")] = 0,
+    method: Annotated[Method | None, typer.Option(help="What to make of the labels; auto: by their number.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each network.")] = None,
     seed: Annotated[int | None, typer.Option(help="Equal seeds on equal snapshots give equal heads.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Freeze a snapshot, train a head, register it in MLflow, and promote it if the gate lets it."""
+    """Freeze a snapshot, make a model of it, register it in MLflow, and promote it if the gate lets it.
+
+    With enough labels that is a trained head, with a few its neighbours answer, and without any the names of classes.
+    """
     from dsdc.pipeline.training import train_model
 
-    overrides = {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+    given = {"method": method, "epochs": epochs, "seed": seed}
+    overrides = {key: value for key, value in given.items() if value is not None}
     with bars() as progress:
-        report = train_model(overrides=overrides, author=getpass.getuser(), progress=progress.of("epochs"))
+        told = progress.of("training")
+        report = train_model(overrides=overrides, trials=trials, author=getpass.getuser(), progress=told)
     if as_json:
         print_json(report.as_dict())
     else:

@@ -32,7 +32,7 @@ _GRANTS: dict[str, tuple[str, ...]] = {
     "pipeline": (
         _READ_ALL,
         "GRANT INSERT ON ALL TABLES IN SCHEMA public TO {role}",
-        "REVOKE ALL ON users, refresh_tokens, alembic_version FROM {role}",
+        "REVOKE ALL ON users, refresh_tokens, api_keys, alembic_version FROM {role}",
         "GRANT SELECT ON alembic_version TO {role}",
         "GRANT UPDATE ON stage_attempts TO {role}",
         "GRANT UPDATE (file_path, page_count, state) ON original_documents TO {role}",
@@ -41,17 +41,19 @@ _GRANTS: dict[str, tuple[str, ...]] = {
     ),
     "serve": (
         _READ_ALL,
-        "REVOKE ALL ON users, refresh_tokens, audit_log FROM {role}",
+        "REVOKE ALL ON users, refresh_tokens, api_keys, audit_log FROM {role}",
         "GRANT INSERT ON original_documents, sightings, processors, processed_images, raw_texts, processed_texts,"
         " embeddings, stage_attempts, predictions, labels, audit_log TO {role}",
         "GRANT UPDATE ON stage_attempts TO {role}",
         "GRANT UPDATE (file_path, page_count, state) ON original_documents TO {role}",
         "GRANT UPDATE (released) ON rejected_documents TO {role}",
         "GRANT UPDATE (superseded_by) ON labels TO {role}",
+        # Orders and their receipts, which are no lineage.
+        "GRANT INSERT, UPDATE, DELETE ON prediction_batches, prediction_batch_items, idempotency_keys TO {role}",
     ),
     "auth": (
         "GRANT SELECT ON alembic_version TO {role}",
-        "GRANT SELECT, INSERT, UPDATE ON users, refresh_tokens TO {role}",
+        "GRANT SELECT, INSERT, UPDATE ON users, refresh_tokens, api_keys TO {role}",
         "GRANT SELECT, INSERT ON audit_log TO {role}",
     ),
     "exporter": ("GRANT pg_monitor TO {role}",),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,18 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """What documents of the store look like, whatever they are: `blocks` have one row for each of `document_ids`.
+
+    `content_sha256` is of everything behind the blocks.
+    """
+
+    document_ids: tuple[str, ...]
+    blocks: Mapping[str, Block]
+    content_sha256: str
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """A frozen dataset in the store."""
 
@@ -59,10 +71,18 @@ class Snapshot:
 
 
 def collect(taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet, *, min_per_class: int) -> Dataset:
-    """Every labelled document with embeddings of these processor versions, ordered by document id.
+    """What a head can be trained on: `collect_all`, and of it what is `trainable`.
 
     Raises:
         NotEnoughLabels: when fewer than two classes have `min_per_class` such documents.
+    """
+    return trainable(collect_all(taxonomy, versions, processors), min_per_class)
+
+
+def collect_all(taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet) -> Dataset:
+    """Every labelled document with embeddings of these processor versions, ordered by document id; perhaps none.
+
+    Its classes are all those of the taxonomy.
     """
     with transaction() as session:
         labels = [label for label in Labels(session).current(taxonomy.name) if label.label in taxonomy.slugs]
@@ -70,23 +90,58 @@ def collect(taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet, *,
         known = known_of(Embeddings(session), RawTexts(session), ids, versions)
         hashes = ProcessedImages(session).first_page_hashes(ids, versions.render)
     embedded = [label for label in labels if known[label.document_id].vectors]
-    counts = Counter(label.label for label in embedded)
-    classes = tuple(slug for slug in taxonomy.slugs if counts[slug] >= min_per_class)
+    behind = tuple(known[label.document_id] for label in embedded)
+    return Dataset(
+        data=_arrays(embedded, blocks_of(behind, processors), taxonomy.slugs, hashes),
+        labels=tuple(embedded),
+        known=behind,
+        left_out={},
+        unembedded=len(labels) - len(embedded),
+    )
+
+
+def trainable(dataset: Dataset, min_per_class: int) -> Dataset:
+    """Without the classes of fewer documents.
+
+    Raises:
+        NotEnoughLabels: when fewer than two classes are left.
+    """
+    data, counts = dataset.data, {slug: n for slug, n in dataset.data.counts().items() if n}
+    kept = [number for number, slug in enumerate(data.classes) if counts.get(slug, 0) >= min_per_class]
+    classes = tuple(data.classes[number] for number in kept)
     if len(classes) < 2:
         raise NotEnoughLabels(
-            f"{len(embedded)} embedded documents have a label, of classes {dict(counts)}; at least two classes need"
+            f"{len(data)} embedded documents have a label, of classes {counts}; at least two classes need"
             f" {min_per_class} each.",
             hint="Put labelled documents into data/to_ingest/<class>/ and run ingest_and_process.",
         )
-    kept = [label for label in embedded if label.label in classes]
-    behind = tuple(known[label.document_id] for label in kept)
-    return Dataset(
-        data=_arrays(kept, blocks_of(behind, processors), classes, hashes),
-        labels=tuple(kept),
-        known=behind,
+    rows = np.flatnonzero(np.isin(data.labels, kept))
+    taken = data.take(rows)
+    return replace(
+        dataset,
+        data=replace(taken, labels=np.searchsorted(kept, taken.labels), classes=classes),
+        labels=tuple(dataset.labels[row] for row in rows),
+        known=tuple(dataset.known[row] for row in rows),
         left_out={slug: n for slug, n in counts.items() if slug not in classes},
-        unembedded=len(labels) - len(embedded),
     )
+
+
+def archive(versions: Versions, processors: ProcessorSet, limit: int) -> Archive:
+    """Documents of the store, labelled or not, at most so many.
+
+    Raises:
+        NotEnoughLabels: when none has gone through all stages.
+    """
+    with transaction() as session:
+        ids = Embeddings(session).sample(versions, limit)
+        known = known_of(Embeddings(session), RawTexts(session), ids, versions)
+    if not ids:
+        raise NotEnoughLabels(
+            "There is no processed document in the store; without any, nobody knows what documents look like.",
+            hint="Put documents, labelled or not, into data/to_ingest and run ingest_and_process.",
+        )
+    content = hashlib.sha256("".join(document_id + _bytes_of(known[document_id]) for document_id in ids).encode())
+    return Archive(tuple(ids), blocks_of([known[document_id] for document_id in ids], processors), content.hexdigest())
 
 
 def known_of(
@@ -151,6 +206,7 @@ def freeze(
     taxonomy: Taxonomy,
     processors: Mapping[str, int],
     params: Mapping[str, Any],
+    beside: str = "",
 ) -> Snapshot:
     """Record the dataset with its folds; equal content is one snapshot.
 
@@ -160,9 +216,10 @@ def freeze(
 
     Args:
         processors: ids of the processors' versions, by stage or modality.
+        beside: what else the model is made of, for the hash.
     """
     members = _members(dataset, folds)
-    content = _content(dataset, members, taxonomy)
+    content = _content(dataset, members, taxonomy, beside)
     with transaction() as session:
         snapshot_id = Snapshots(session).add(
             content,
@@ -190,16 +247,22 @@ def _members(dataset: Dataset, folds: Sequence[Fold]) -> list[Member]:
     ]
 
 
-def _content(dataset: Dataset, members: Sequence[Member], taxonomy: Taxonomy) -> str:
+def _content(dataset: Dataset, members: Sequence[Member], taxonomy: Taxonomy, beside: str) -> str:
     digest = hashlib.sha256()
     digest.update(json.dumps({"taxonomy": taxonomy.name, "classes": dataset.data.classes}).encode())
+    digest.update(beside.encode())
     for member, label, known in zip(members, dataset.labels, dataset.known, strict=True):
-        pages = hashlib.sha256()
-        for vector in known.vectors:
-            pages.update(f"{vector.page}{vector.modality}".encode() + vector.vector.tobytes())
-        for page in known.pages:
-            words = [astuple(word) for word in page.words]
-            pages.update(json.dumps([page.text, words, page.width, page.height]).encode())
-        line = (member.document_id, member.label, label.source, member.split, pages.hexdigest())
+        line = (member.document_id, member.label, label.source, member.split, _bytes_of(known))
         digest.update("\x1f".join(line).encode())
     return digest.hexdigest()
+
+
+def _bytes_of(known: Known) -> str:
+    """Hash of the vectors' own bytes, and of the texts with their words."""
+    pages = hashlib.sha256()
+    for vector in known.vectors:
+        pages.update(f"{vector.page}{vector.modality}".encode() + vector.vector.tobytes())
+    for page in known.pages:
+        words = [astuple(word) for word in page.words]
+        pages.update(json.dumps([page.text, words, page.width, page.height]).encode())
+    return pages.hexdigest()

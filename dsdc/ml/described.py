@@ -29,7 +29,7 @@ def _vectors(describer: VectorDescriber, documents: Sequence[Sequence[ReadPage]]
     for row, pages in enumerate(documents):
         if pages:
             values[row] = describer.describe(pages)
-    return Block(values, np.array([bool(pages) for pages in documents]))
+    return Block(values, np.array([bool(pages) for pages in documents], dtype=bool))
 
 
 def _counts(describer: CountDescriber, documents: Sequence[Sequence[ReadPage]]) -> Block:

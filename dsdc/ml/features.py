@@ -103,6 +103,12 @@ class DocumentSet:
         found = np.bincount(self.labels, minlength=len(self.classes))
         return {slug: int(n) for slug, n in zip(self.classes, found, strict=True)}
 
+    def originals(self) -> dict[str, int]:
+        """As `counts`, with duplicates counted once."""
+        pairs = np.unique(np.stack([self.labels, self.groups]), axis=1)
+        found = np.bincount(pairs[0], minlength=len(self.classes))
+        return {slug: int(n) for slug, n in zip(self.classes, found, strict=True)}
+
 
 def _finite(values: Floats | csr_array) -> bool:
     return bool(np.isfinite(values.data if isinstance(values, csr_array) else values).all())

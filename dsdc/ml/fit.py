@@ -8,8 +8,8 @@ estimate errs on the cautious side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from dsdc.ml.cascade import Cascade, fit_cascade
 from dsdc.ml.evaluate import Evaluation, Scored, evaluate
 from dsdc.ml.features import DocumentSet, Floats, Ints
 from dsdc.ml.split import Fold, make_folds
-from dsdc.ml.train import Progress, TrainingRun, scores, train
+from dsdc.ml.train import AnyHead, Progress, TrainingRun, scores, train
 from dsdc.settings import Train
 
 
@@ -28,13 +28,20 @@ class Thresholds:
     """What turns scores into an answer.
 
     `weights` of the components and `floors` (the probability from which a class enters the prediction set) by what a
-    document is judged by; under `review` a person is to look. `cascade` says when the image alone is enough, if ever.
+    document is judged by; under `review` a person is to look. `cascade` says when the image alone is enough, if ever;
+    only a trained head has one.
     """
 
     weights: Weights
     floors: Mapping[Evidence, float]
     review: float
+    #: False where there were too few labels, and cautious values stand instead.
+    learnt: bool = True
     cascade: Cascade | None = None
+
+
+#: Makes a head from labelled documents, and says how far it is.
+Learn = Callable[[DocumentSet, Progress | None], AnyHead]
 
 
 @dataclass(frozen=True)
@@ -79,12 +86,14 @@ def fit(
         NotEnoughLabels: when there are fewer different documents than folds, or fewer than two classes.
     """
     parts = tuple(folds or make_folds(data.labels, data.groups, folds=config.folds, seed=config.seed))
-    told = _Share(progress, len(parts) + 1)
+    told = Share(progress, len(parts) + 1)
     held_out = cross_fit(data, parts, config, told)
     estimate = judge(data, parts, held_out, coverage=coverage, review_budget=review_budget, resamples=resamples)
+    kinds = calibrate.evidence(data.blocks())
+    learnt = thresholds(data.labels, kinds, held_out, coverage, review_budget)
     return Fitted(
         run=train(data, config, told.part(len(parts))),
-        thresholds=_thresholds(data.labels, calibrate.evidence(data.blocks()), held_out, coverage, review_budget),
+        thresholds=replace(learnt, cascade=_cascade(data.labels, kinds, held_out, learnt.weights)),
         coverage=coverage,
         review_budget=review_budget,
         folds=parts,
@@ -93,17 +102,33 @@ def fit(
 
 
 def cross_fit(
-    data: DocumentSet, folds: Sequence[Fold], config: Train, progress: _Share | None = None
+    data: DocumentSet, folds: Sequence[Fold], config: Train, progress: Share | None = None
+) -> dict[Evidence, Floats]:
+    """Held-out scores of every document, by heads trained on the other folds; see `hold_out`."""
+    return hold_out(data, folds, lambda known, told: train(known, config, told).head, progress)
+
+
+def hold_out(
+    data: DocumentSet, folds: Sequence[Fold], learn: Learn, progress: Share | None = None
 ) -> dict[Evidence, Floats]:
     """`[n, components, classes]` held-out scores of every document, by each kind of evidence alone and by all of it."""
-    found: dict[Evidence, list[Floats]] = {kind: [] for kind in EVIDENCE}
+    parts = []
     for number, fold in enumerate(folds):
-        head = train(data.take(fold.train), config, progress.part(number) if progress else None).head
-        blocks = data.take(fold.test).blocks()
-        for kind in EVIDENCE:
-            found[kind].append(scores(head, calibrate.only(blocks, kind)))
+        head = learn(data.take(fold.train), progress.part(number) if progress else None)
+        parts.append(answers(head, data.take(fold.test)))
+    return gather(parts, folds)
+
+
+def answers(head: AnyHead, data: DocumentSet) -> dict[Evidence, Floats]:
+    """`[n, components, classes]` scores of these documents, by each kind of evidence alone and by all of it."""
+    blocks = data.blocks()
+    return {kind: scores(head, calibrate.only(blocks, kind)) for kind in EVIDENCE}
+
+
+def gather(parts: Sequence[Mapping[Evidence, Floats]], folds: Sequence[Fold]) -> dict[Evidence, Floats]:
+    """Answers to the documents that each fold held out, in the order of the dataset."""
     order = np.argsort(np.concatenate([fold.test for fold in folds]))
-    return {kind: np.concatenate(parts)[order] for kind, parts in found.items()}
+    return {kind: np.concatenate([part[kind] for part in parts])[order] for kind in EVIDENCE}
 
 
 def judge(
@@ -123,7 +148,7 @@ def judge(
     for fold in folds:
         rows, others = fold.test, fold.train
         known = {kind: part[others] for kind, part in held_out.items()}
-        learnt = _thresholds(data.labels[others], kinds[others], known, coverage, review_budget)
+        learnt = thresholds(data.labels[others], kinds[others], known, coverage, review_budget)
         probabilities[rows] = calibrate.probabilities(held_out["both"][rows], learnt.weights, kinds[rows])
         sets[rows] = conformal.prediction_sets(probabilities[rows], floor_of(learnt.floors, kinds[rows]))
         accepted[rows] = probabilities[rows].max(axis=1) >= learnt.review
@@ -136,7 +161,7 @@ def floor_of(floors: Mapping[Evidence, float], kinds: Ints) -> conformal.Doubles
     return np.array([floors[kind] for kind in EVIDENCE])[kinds][:, None]
 
 
-def _thresholds(
+def thresholds(
     labels: Ints, kinds: Ints, given: Mapping[Evidence, Floats], coverage: float, review_budget: float
 ) -> Thresholds:
     """From held-out scores of n documents: `[n]` right classes, `[n]` what each is judged by."""
@@ -150,16 +175,20 @@ def _thresholds(
         found = calibrate.probabilities(given[kind][those], weights, judged_by[those])
         floors[kind] = conformal.fit_floor(found, labels[those], coverage)
     confidence = calibrate.probabilities(given["both"], weights, kinds).max(axis=1)
+    return Thresholds(weights, floors, conformal.fit_threshold(confidence, review_budget))
+
+
+def _cascade(labels: Ints, kinds: Ints, given: Mapping[Evidence, Floats], weights: Weights) -> Cascade | None:
+    """From the same, of those documents that have both image and text."""
     read = np.flatnonzero(kinds == 0)
     seen, whole = (
         calibrate.probabilities(given[kind][read], weights, np.full(len(read), EVIDENCE.index(kind)))
         for kind in ("image", "both")
     )
-    cascade = fit_cascade(seen, whole, labels[read])
-    return Thresholds(weights, floors, conformal.fit_threshold(confidence, review_budget), cascade)
+    return fit_cascade(seen, whole, labels[read])
 
 
-class _Share:
+class Share:
     """Progress of several trainings as that of one, in hundredths of a training: their lengths may differ."""
 
     def __init__(self, progress: Progress | None, parts: int) -> None:

@@ -8,6 +8,9 @@ The rule, on the labelled documents of the challenger's snapshot, each new to bo
 4. Refused where its calibration is clearly worse: the interval of the change in negative log-likelihood lies wholly
    above 0, the change is over `TOLERATED_NLL`, and it is not more accurate with confidence.
 5. Promoted otherwise, for it has learnt from all that is known now.
+
+Without any labelled document nothing can be compared: a challenger then replaces no champion but one that has learnt
+from no label (zero-shot), for it knows the classes and the archive as they are now.
 """
 
 from __future__ import annotations
@@ -84,6 +87,8 @@ def compare(
     Raises:
         ValueError: when the champion was not asked about all of the challenger's documents.
     """
+    if not len(groups):
+        return _unjudged(champion)
     aligned = align(challenger, champion, groups)
     unfair = len(groups) - len(aligned.rows)
     if not len(aligned.rows):
@@ -96,6 +101,12 @@ def compare(
         source: compare_on(aligned.both.take(rows), seed=seed) for source, rows in parts.items() if len(parts) > 1
     }
     return GateReport(promote, reason, found, by_source, unfair)
+
+
+def _unjudged(champion: Champion) -> GateReport:
+    if champion.learnt is None:
+        return first("No document has a label to judge by. The champion has learnt from none either.")
+    return GateReport(False, "No document has a label to judge the challenger by; the champion has learnt from some.")
 
 
 def _decide(found: Comparison) -> tuple[bool, str]:

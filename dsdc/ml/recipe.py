@@ -25,7 +25,8 @@ from dsdc.ml.calibrate import Doubles, Evidence
 from dsdc.ml.classifier import Architecture, DocumentHead
 from dsdc.ml.features import Block, Bools
 from dsdc.ml.fit import Fitted, floor_of
-from dsdc.ml.train import head_bytes, scores
+from dsdc.ml.neighbours import NeighbourArchitecture, NeighbourHead
+from dsdc.ml.train import AnyHead, head_bytes, scores
 from dsdc.settings import Train
 from dsdc.taxonomy import LabelClass
 
@@ -67,10 +68,21 @@ class Shape(_Part):
     modality_dropout: float
 
 
-class Calibration(_Part):
-    """See `calibrate`: a weight for each component, by what a document is judged by."""
+class NeighbourShape(_Part):
+    """See `neighbours.NeighbourArchitecture`."""
 
-    method: Literal["stacking"] = "stacking"
+    widths: dict[str, int]
+    kept: dict[str, int]
+    references: dict[str, int]
+    numbers: dict[str, int]
+    classes: int = Field(ge=2)
+
+
+class Calibration(_Part):
+    """See `calibrate`: a weight for each component, by what a document is judged by; `fixed` before there were labels
+    enough to learn it."""
+
+    method: Literal["stacking", "fixed"] = "stacking"
     components: tuple[str, ...]
     weights: dict[Evidence, tuple[float, ...]]
 
@@ -112,9 +124,9 @@ class Recipe(_Part):
     """Everything needed to serve a head and to say where it came from; `classes` are in the order of its outputs."""
 
     format: Literal[2] = 2
-    kind: Literal["document-head"] = "document-head"
+    kind: Literal["document-head", "neighbours", "zero-shot"] = "document-head"
     head_sha256: str = Field(pattern=_SHA256)
-    shape: Shape
+    shape: Shape | NeighbourShape
     classes: tuple[ClassName, ...]
     calibration: Calibration
     conformal: Conformal
@@ -127,6 +139,8 @@ class Recipe(_Part):
     def _as_many_names_as_outputs(self) -> Self:
         if len(self.classes) != self.shape.classes:
             raise ValueError(f"{len(self.classes)} class names for {self.shape.classes} outputs")
+        if (self.kind == "document-head") != isinstance(self.shape, Shape):
+            raise ValueError(f"a {self.kind} does not have this shape")
         return self
 
     @property
@@ -169,7 +183,7 @@ _MEND = "Fetch the model from MLflow again, or train and promote a new one."
 class Head:
     """A head ready to serve."""
 
-    model: DocumentHead
+    model: AnyHead
     recipe: Recipe
 
     @property
@@ -195,7 +209,9 @@ class Head:
         return conformal.prediction_sets(probabilities, floors)
 
     def decide(self, probability: float) -> conformal.Decision:
-        """Accept or review, from the likeliest class's probability."""
+        """Accept or review, from the likeliest class's probability; always review where that was not calibrated."""
+        if self.recipe.calibration.method == "fixed":
+            return "review"
         return conformal.decision(probability, self.recipe.review.threshold)
 
 
@@ -206,12 +222,18 @@ def recipe_of(fitted: Fitted, *, classes: tuple[LabelClass, ...], origin: Origin
         KeyError: when a class of the head has no display name.
     """
     names = {c.slug: c.name for c in classes}
-    architecture = fitted.run.head.architecture
+    head = fitted.run.head
+    architecture = head.architecture
     return Recipe(
+        kind=head.kind if isinstance(head, NeighbourHead) else "document-head",
         head_sha256=fitted.run.head_sha256,
-        shape=Shape(**vars(architecture)),
+        shape=(NeighbourShape if isinstance(head, NeighbourHead) else Shape)(**vars(architecture)),
         classes=tuple(ClassName(slug=slug, name=names[slug]) for slug in fitted.run.classes),
-        calibration=Calibration(components=architecture.components, weights=dict(fitted.thresholds.weights)),
+        calibration=Calibration(
+            method="stacking" if fitted.thresholds.learnt else "fixed",
+            components=architecture.components,
+            weights=dict(fitted.thresholds.weights),
+        ),
         conformal=Conformal(coverage=fitted.coverage, floors=dict(fitted.thresholds.floors)),
         review=Review(budget=fitted.review_budget, threshold=fitted.thresholds.review),
         cascade=None if fitted.thresholds.cascade is None else CascadeUse(**vars(fitted.thresholds.cascade)),
@@ -220,7 +242,7 @@ def recipe_of(fitted: Fitted, *, classes: tuple[LabelClass, ...], origin: Origin
     )
 
 
-def save(folder: Path, head: DocumentHead, recipe: Recipe) -> None:
+def save(folder: Path, head: AnyHead, recipe: Recipe) -> None:
     """Write both files into `folder`, which is made if need be.
 
     Raises:
@@ -249,12 +271,19 @@ def load(folder: Path, *, head_sha256: str | None = None) -> Head:
     for named, by in ((recipe.head_sha256, "recipe"), (head_sha256, "record")):
         if named is not None and named != found:
             raise WeightsError(f"{folder / HEAD_FILE} has SHA-256 {found}; the {by} names {named}.", hint=_MEND)
-    model = DocumentHead(Architecture(**recipe.shape.model_dump()))
+    model = _empty(recipe.shape)
     try:
         model.load_state_dict(load_tensors(weights))
     except (SafetensorError, RuntimeError) as problem:
         raise WeightsError(f"{folder / HEAD_FILE} is not the head of its recipe: {problem}", hint=_MEND) from problem
     return Head(model.eval(), recipe)
+
+
+def _empty(shape: Shape | NeighbourShape) -> AnyHead:
+    """A head of this shape, its numbers still to be read."""
+    if isinstance(shape, NeighbourShape):
+        return NeighbourHead(NeighbourArchitecture(**shape.model_dump()))
+    return DocumentHead(Architecture(**shape.model_dump()))
 
 
 def library_versions() -> dict[str, str]:

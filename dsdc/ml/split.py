@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from dsdc.errors import NotEnoughLabels
 from dsdc.ml.features import Floats, Ints
@@ -32,6 +32,8 @@ class Fold:
 def make_folds(labels: Ints, groups: Ints, *, folds: int, seed: int) -> list[Fold]:
     """Grouped, stratified K-fold: each row is held out once, and a group is never parted.
 
+    Where no class has as many documents as there are folds, nothing can be stratified, and groups are dealt out evenly.
+
     Args:
         labels: `[n]` class indices.
         groups: `[n]` group numbers; duplicates share one.
@@ -45,7 +47,8 @@ def make_folds(labels: Ints, groups: Ints, *, folds: int, seed: int) -> list[Fol
             f"{found} different labelled documents cannot make {folds} folds.",
             hint="Label more documents, or lower train.folds.",
         )
-    cutter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    kind = StratifiedGroupKFold if np.bincount(labels).max() >= folds else GroupKFold
+    cutter = kind(n_splits=folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class of fewer documents than folds is missing from some; that is said elsewhere, and no error.
         warnings.simplefilter("ignore", UserWarning)

@@ -7,6 +7,7 @@ it stores a traced graph, bound to one batch size, or a pickle.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,8 @@ from dsdc.ml.recipe import Recipe
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+    from dsdc.ml.search import Found, Trial
 
 log = get_logger(__name__)
 
@@ -56,6 +59,46 @@ class Registered:
     run_id: str
     run_url: str
     head_sha256: str
+
+
+class SearchRun:
+    """An open run of a search. Raises TrackingUnavailable as `Tracking` does, for it is used within `search_run`."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str, run_id: str) -> None:
+        self._client = client
+        self._experiment_id = experiment_id
+        self.run_id = run_id
+
+    def log_trial(self, trial: Trial) -> None:
+        """A run of its own under the search: its settings, the curve over folds, and the metrics if it got through."""
+        from mlflow.entities import Metric, Param
+
+        name = f"trial {trial.number}"
+        tags = {"mlflow.parentRunId": self.run_id, "given_up": str(trial.estimate is None).lower()}
+        run_id = self._client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id
+        now = int(time.time() * 1000)
+        metrics = [Metric("fold_nll", value, now, fold) for fold, value in enumerate(trial.nll)]
+        metrics.append(Metric("seconds", trial.seconds, now, 0))
+        if trial.estimate is not None:
+            metrics += [Metric(f"search/{key}", value, now, 0) for key, value in _finite(trial.estimate.values).items()]
+        settings = [Param(key, str(value)) for key, value in trial.settings.items()]
+        self._client.log_batch(run_id, params=settings, metrics=metrics)
+        self._client.set_terminated(run_id)
+
+    def conclude(self, found: Found) -> None:
+        """The settings that won, what they are worth, and how many trials it took, on the search's own run."""
+        from mlflow.entities import Metric, Param
+
+        winner, now = found.winner, int(time.time() * 1000)
+        numbers = {
+            "search/nll": winner.value,
+            "search/nll_at_first": found.trials[0].value,
+            "trials": float(len(found.trials)),
+            "trials_given_up": float(sum(trial.estimate is None for trial in found.trials)),
+        }
+        params = [Param(key, str(value)) for key, value in {**winner.settings, "best_trial": winner.number}.items()]
+        metrics = [Metric(key, value, now, 0) for key, value in _finite(numbers).items()]
+        self._client.log_batch(self.run_id, params=params, metrics=metrics)
 
 
 class Tracking:
@@ -103,6 +146,26 @@ class Tracking:
             client.set_registered_model_alias(model_name, CHALLENGER, found.version)
         log.info("tracking.registered", model=model_name, version=found.version, run=run_id)
         return self._registered(found)
+
+    @contextmanager
+    def search_run(self, *, experiment: str, tags: Mapping[str, str] | None = None) -> Iterator[SearchRun]:
+        """A run for a search, whose trials become runs under it; give its id to `log_training` as `parent_run_id`.
+
+        Failed when the search breaks off; what was logged until then stays.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with self._answering() as client:
+            experiment_id = _experiment(client, experiment)
+            run = client.create_run(experiment_id, run_name="search", tags=dict(tags or {}))
+            run_id: str = run.info.run_id
+            try:
+                yield SearchRun(client, experiment_id, run_id)
+            except BaseException:
+                with suppress(MlflowException, requests.RequestException):
+                    client.set_terminated(run_id, status="FAILED")
+                raise
+            client.set_terminated(run_id)
 
     def set_alias(self, model_name: str, alias: str, version: str) -> None:
         """Point an alias at a version. Raises NotFound when there is no such version."""
@@ -241,9 +304,15 @@ def _log_numbers(client: MlflowClient, run_id: str, fitted: Fitted, described: R
         client.log_batch(run_id, metrics=metrics[start : start + _METRICS_AT_ONCE])
 
 
+def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {key: value for key, value in numbers.items() if math.isfinite(value)}
+
+
 def _facts(fitted: Fitted, described: Recipe) -> dict[str, Any]:
     return {
         "snapshot": described.origin.snapshot,
+        "kind": described.kind,
+        "calibration": described.calibration.method,
         "classes": len(fitted.run.classes),
         "coverage": fitted.coverage,
         "review_budget": fitted.review_budget,
@@ -266,8 +335,9 @@ def _results(fitted: Fitted) -> dict[str, float]:
 
 def _log_reports(client: MlflowClient, run_id: str, fitted: Fitted, described: Recipe) -> None:
     names = [c.name for c in described.classes]
-    client.log_figure(run_id, plots.training_curve(fitted.run.epochs), "plots/training_curve.png")
-    for name, figure in plots.evaluation_figures(fitted.estimate.scored, names).items():
+    if fitted.run.epochs:
+        client.log_figure(run_id, plots.training_curve(fitted.run.epochs), "plots/training_curve.png")
+    for name, figure in plots.evaluation_figures(fitted.estimate.scored, names).items() if fitted.folds else ():
         client.log_figure(run_id, figure, f"plots/{name}.png")
     client.log_text(run_id, fitted.estimate.markdown(), "reports/estimate.md")
     client.log_text(run_id, json.dumps(fitted.estimate.as_json(), indent=2), "reports/estimate.json")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from dsdc.log import get_logger
 from dsdc.ml.calibrate import Doubles
 from dsdc.ml.classifier import DocumentHead, untrained
 from dsdc.ml.features import Block, DocumentSet, Floats, Ints
+from dsdc.ml.neighbours import NeighbourHead
 from dsdc.settings import Train
 
 log = get_logger(__name__)
@@ -42,6 +43,9 @@ _JUDGE_ITERATIONS = 100
 _MOST_ROTATED = 5000
 
 
+AnyHead: TypeAlias = DocumentHead | NeighbourHead
+
+
 @dataclass(frozen=True)
 class Epoch:
     """One point of the training curve: mean loss of the networks over documents, in nats, smoothing and weights in."""
@@ -55,7 +59,7 @@ class Epoch:
 class TrainingRun:
     """A trained head (on the CPU, in eval mode) and how it came about."""
 
-    head: DocumentHead
+    head: AnyHead
     classes: tuple[str, ...]
     config: Train
     epochs: tuple[Epoch, ...]
@@ -89,7 +93,7 @@ def train(data: DocumentSet, config: Train, progress: Progress | None = None) ->
         )
     device = best_device()
     started = time.perf_counter()
-    with _reproducible(config.seed, device, _threads(data)):
+    with reproducible(config.seed, device, _threads(data)):
         trainer = _Trainer(data, config, device)
         trainer.fit_judges()
         history = list(trainer.fit_members(progress))
@@ -106,7 +110,7 @@ def train(data: DocumentSet, config: Train, progress: Progress | None = None) ->
 
 
 @torch.inference_mode()
-def scores(head: DocumentHead, blocks: Mapping[str, Block]) -> Floats:
+def scores(head: AnyHead, blocks: Mapping[str, Block]) -> Floats:
     """`[n, components, classes]` log-probabilities of these documents."""
     n = len(next(iter(blocks.values())).present)
     parts = []
@@ -116,7 +120,7 @@ def scores(head: DocumentHead, blocks: Mapping[str, Block]) -> Floats:
     return np.concatenate(parts)
 
 
-def head_bytes(head: DocumentHead) -> bytes:
+def head_bytes(head: AnyHead) -> bytes:
     """The head's weights and buffers as safetensors; equal heads give equal bytes."""
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()})
 
@@ -257,7 +261,7 @@ def _threads(data: DocumentSet) -> int:
 
 
 @contextmanager
-def _reproducible(seed: int, device: torch.device, threads: int) -> Iterator[None]:
+def reproducible(seed: int, device: torch.device, threads: int) -> Iterator[None]:
     """Seeded, with deterministic algorithms and a fixed number of threads; all put back as it was afterwards."""
     # cuBLAS reads this when it is first used, and is not deterministic without it.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -169,12 +169,14 @@ class Answerer:
         source: str = "api",
         store: bool = True,
         cascade: CascadeMode | None = None,
+        prediction_id: UUID | None = None,
     ) -> Answer:
         """Classify one document and store the answer; with `store`, the document and all that was made of it too.
 
         Args:
             cascade: `auto` leaves the text unread where the images are enough; the setting's, unless given. A stored
                 document's text is read later, by the workers.
+            prediction_id: an answer that is stored under it already stays as it is: nothing is answered twice.
 
         Raises:
             NoChampion: no model is loaded. DocumentError: the document cannot be read.
@@ -193,6 +195,7 @@ class Answerer:
             author=author,
             source=source,
             cascade=cascade or self._config.predict.cascade,
+            prediction_id=prediction_id,
         )
         return request.from_store() if store and request.is_stored() else request.compute(store=store)
 
@@ -212,6 +215,7 @@ class _Request:
         author: str,
         source: str,
         cascade: CascadeMode,
+        prediction_id: UUID | None,
     ) -> None:
         self._config = config
         self._storage = storage
@@ -223,7 +227,7 @@ class _Request:
         self._author = author
         self._source = source
         self._cascade = cascade
-        self._id = uuid4()
+        self._id = prediction_id or uuid4()
         self._started = time.perf_counter()
 
     @property
@@ -255,7 +259,8 @@ class _Request:
     def compute(self, *, store: bool) -> Answer:
         """Through all stages; the rows are stored as the workers would have stored them."""
         chain = Chain(self._loaded.assembly, self._config.predict.max_pages)
-        enough = self._enough if self._cascade == "auto" else None
+        may_skip = self._cascade == "auto" and self._loaded.classifier.cascade_threshold is not None
+        enough = self._enough if may_skip else None
         with chain.run(self._data, enough) as (passed, scratch):
             if not store:
                 return self._finish(passed.known(), len(passed.pages), passed.timings_ms, stored=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from dsdc.errors import BytesMissing, DocumentError, DsdcError, HashMismatch
 from dsdc.failpoints import reach
 from dsdc.log import get_logger
 from dsdc.pipeline.contract import Produced, Stage, StageReport
+from dsdc.pipeline.leases import wait_before_retry_s
 from dsdc.pipeline.quarantine import abandon_rejection, finish_rejection, plain, prepare_rejection, record_rejection
 from dsdc.settings import Settings
 from dsdc.storage import Storage
@@ -108,7 +108,7 @@ class Outcomes:
         if isinstance(error, DocumentError) or claim.failures + 1 >= config.max_attempts:
             self._end_failed(claim, category, message)
             return
-        wait = config.backoff_s * 2**claim.failures * random.uniform(0.75, 1.25)  # noqa: S311
+        wait = wait_before_retry_s(self._config, claim.failures)
         retrying(lambda: self._retry(claim, wait, category, message))
         self._counts["retried"] += 1
         log.warning("stage.retry", stage=self._stage.name, document=claim.document_id, error=message, wait_s=wait)

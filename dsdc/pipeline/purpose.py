@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -16,9 +17,10 @@ from dsdc.db.session import transaction
 from dsdc.db.tables import ModelVersion
 from dsdc.errors import PurposeFailed
 from dsdc.log import get_logger
+from dsdc.ml.method import choose_method
 from dsdc.pipeline.assembly import Assembly, assemble
 from dsdc.pipeline.status import stage_counts
-from dsdc.settings import settings
+from dsdc.settings import Train, settings
 from dsdc.taxonomy import Taxonomy
 
 log = get_logger(__name__)
@@ -91,8 +93,8 @@ def labelled_change() -> dict[str, int]:
     """What the newest model has not learnt: labelled, embedded documents new to it, or with another label now.
 
     The newest model, champion or not, and not the newest snapshot: a training that failed half-way leaves a snapshot,
-    and has learnt nothing. Classes with fewer than `train.min_per_class` such documents do not count: training leaves
-    them out, so that they would be news for ever.
+    and has learnt nothing. Where a head is trained, classes with fewer than `train.min_per_class` such documents do
+    not count: training leaves them out, so that they would be news for ever.
 
     Returns:
         `{"documents": n, "new": m}`: n that training would take, m of them news; empty when there are none.
@@ -106,7 +108,17 @@ def labelled_change() -> dict[str, int]:
         known = _learnt(session, config.train.model_name, versions)
         news = sorted(document for document, label in labels.items() if known.get(document) != label)
         embedded = {vector.document_id for vector in Embeddings(session).of_documents(news, versions)}
-    return _trainable(labels, known, embedded, config.train.min_per_class)
+    usable = {document: label for document, label in labels.items() if document in known or document in embedded}
+    return _trainable(usable, known, _least(config.train, usable))
+
+
+def _least(train: Train, labels: Mapping[str, str]) -> int:
+    """Documents of a class from which training takes it."""
+    method = train.method
+    if method == "auto":
+        counts = Counter(labels.values())
+        method = choose_method(counts, min_per_class=train.min_per_class, folds=train.folds).method
+    return train.min_per_class if method == "head" else 1
 
 
 def _learnt(session: Session, model_name: str, versions: Versions) -> dict[str, str]:
@@ -121,13 +133,8 @@ def _learnt(session: Session, model_name: str, versions: Versions) -> dict[str, 
     return {member.document_id: member.label for member in snapshots.members(snapshot.id)}
 
 
-def _trainable(
-    labels: Mapping[str, str], known: Mapping[str, str], embedded: set[str], min_per_class: int
-) -> dict[str, int]:
-    per_class: dict[str, int] = {}
-    usable = {document: label for document, label in labels.items() if document in known or document in embedded}
-    for label in usable.values():
-        per_class[label] = per_class.get(label, 0) + 1
-    taken = [document for document, label in usable.items() if per_class[label] >= min_per_class]
+def _trainable(labels: Mapping[str, str], known: Mapping[str, str], min_per_class: int) -> dict[str, int]:
+    per_class = Counter(labels.values())
+    taken = [document for document, label in labels.items() if per_class[label] >= min_per_class]
     new = sum(known.get(document) != labels[document] for document in taken)
     return {"documents": len(taken), "new": new} if new and len({labels[d] for d in taken}) > 1 else {}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,28 @@ from pydantic import ValidationError
 
 from dsdc.db.repositories.models import Models, NewModel
 from dsdc.db.session import transaction
-from dsdc.errors import Conflict, ModelMismatch, NotFound, SettingsError, TrackingUnavailable, WeightsError
+from dsdc.errors import (
+    Conflict,
+    ModelMismatch,
+    NotEnoughLabels,
+    NotFound,
+    SettingsError,
+    TrackingUnavailable,
+    WeightsError,
+)
 from dsdc.log import get_logger
 from dsdc.ml import gate, recipe, registry
+from dsdc.ml.coldstart import ARCHIVE, fit_cold, hold_out_folds, prompts_of
 from dsdc.ml.comparison import Champion
-from dsdc.ml.dataset import Dataset, Snapshot, collect, freeze
-from dsdc.ml.fit import Fitted, fit
+from dsdc.ml.dataset import Archive, Dataset, Snapshot, archive, collect_all, freeze, trainable
+from dsdc.ml.fit import Fitted, Share, fit
 from dsdc.ml.gate import GateReport
 from dsdc.ml.heldout import HeldOut
+from dsdc.ml.method import Choice, choose_method
+from dsdc.ml.neighbours import References
 from dsdc.ml.recipe import Origin, Recipe
 from dsdc.ml.registry import Registered
+from dsdc.ml.search import search
 from dsdc.ml.split import Fold, make_folds
 from dsdc.ml.tracking import Registered as Tracked
 from dsdc.ml.tracking import Tracking
@@ -34,7 +47,26 @@ from dsdc.taxonomy import Taxonomy
 
 log = get_logger(__name__)
 
-Progress = Callable[[int, int], None]  # (epochs run, epochs at most still to come)
+Progress = Callable[[int, int], None]  # (done, still to come), in any unit
+
+
+@dataclass(frozen=True)
+class _References:
+    """What a model without training is made of, beside the labelled documents."""
+
+    prompts: References
+    archive: Archive
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The frozen documents, what is to be made of them, and why."""
+
+    choice: Choice
+    dataset: Dataset
+    folds: Sequence[Fold]
+    snapshot: Snapshot
+    beside: _References | None
 
 
 @dataclass(frozen=True)
@@ -43,6 +75,7 @@ class TrainReport:
 
     model: str
     version: int
+    method: Choice
     head_sha256: str
     snapshot_id: int
     snapshot_sha256: str
@@ -62,6 +95,8 @@ class TrainReport:
         return {
             "model": self.model,
             "version": self.version,
+            "method": self.method.method,
+            "why": self.method.reason,
             "head_sha256": self.head_sha256,
             "snapshot_id": self.snapshot_id,
             "snapshot_sha256": self.snapshot_sha256,
@@ -80,12 +115,13 @@ class TrainReport:
 def take_snapshot() -> Snapshot:
     """Freeze what is labelled and embedded now, with the split that training would use."""
     config = settings()
-    return _prepare(config, config.train, assemble(config))[2]
+    return _prepare(config, config.train, assemble(config)).snapshot
 
 
 def train_model(
     *,
     overrides: Mapping[str, object] | None = None,
+    trials: int = 0,
     author: str,
     airflow_run: str | None = None,
     progress: Progress | None = None,
@@ -94,43 +130,29 @@ def train_model(
 
     Args:
         overrides: settings of the section `train` for this run alone.
+        trials: how many settings to try first; the best of them are trained with.
         author: who or what asked for it; stands on the alias's history.
         airflow_run: run id in Airflow, for the lineage.
 
     Raises:
-        NotEnoughLabels: too few labelled documents. TrackingUnavailable: MLflow is down; nothing is registered.
+        NotEnoughLabels: too few labelled documents for the method, or for a search.
+        TrackingUnavailable: MLflow is down; nothing is registered.
         SettingsError: an override is not valid.
     """
     config = settings()
     chosen = _override(config.train, overrides or {})
     ready = assemble(config)
-    dataset, folds, snapshot = _prepare(config, chosen, ready)
-    fitted = fit(
-        dataset.data,
-        chosen,
-        coverage=config.predict.coverage,
-        review_budget=config.predict.review_budget,
-        folds=folds,
-        progress=progress,
-    )
+    made = _prepare(config, chosen, ready)
+    dataset, snapshot = made.dataset, made.snapshot
+    told = Share(progress, trials + 1)
+    chosen, parent = _searched(config, chosen, made, trials, told) if trials else (chosen, None)
+    fitted = _fit(config, chosen, made, told.part(trials))
     described = _describe(config, fitted, snapshot, ready)
     held_out = HeldOut.of(dataset.data, fitted)
     report = _judge(config, dataset, held_out, ready, chosen.seed)
-    with tempfile.TemporaryDirectory(prefix="dsdc-head-") as scratch:
-        folder = Path(scratch)
-        recipe.save(folder, fitted.run.head, described)
-        held_out.save(folder)
-        tracked = Tracking(config.mlflow.uri).log_training(
-            fitted,
-            described,
-            folder,
-            experiment=chosen.experiment,
-            model_name=chosen.model_name,
-            tags=_tags(author, airflow_run),
-            reports={"gate": report.markdown()},
-        )
-        recipe_sha256 = hashlib.sha256(described.to_json()).hexdigest()
-        registry.put_head(config, folder, described.head_sha256, recipe_sha256)
+    reports = {"gate": report.markdown(), "method": f"{made.choice.reason}\n"}
+    tags = _tags(author, airflow_run)
+    tracked, recipe_sha256 = _keep(config, chosen, fitted, described, held_out, reports, tags, parent)
     model_id = registry.register(_row(config, fitted, described, recipe_sha256, snapshot, ready, tracked, airflow_run))
     registry.set_alias(config, "challenger", model_id, author=author, reason="trained")
     if report.promote:
@@ -140,6 +162,7 @@ def train_model(
     return TrainReport(
         model=chosen.model_name,
         version=int(tracked.version),
+        method=made.choice,
         head_sha256=described.head_sha256,
         snapshot_id=snapshot.id,
         snapshot_sha256=snapshot.content_sha256,
@@ -153,6 +176,36 @@ def train_model(
     )
 
 
+def _keep(
+    config: Settings,
+    chosen: Train,
+    fitted: Fitted,
+    described: Recipe,
+    held_out: HeldOut,
+    reports: Mapping[str, str],
+    tags: Mapping[str, str],
+    parent: str | None,
+) -> tuple[Tracked, str]:
+    """The head's files in MLflow and in the platform's own folder; the version there, and the recipe's hash."""
+    with tempfile.TemporaryDirectory(prefix="dsdc-head-") as scratch:
+        folder = Path(scratch)
+        recipe.save(folder, fitted.run.head, described)
+        held_out.save(folder)
+        tracked = Tracking(config.mlflow.uri).log_training(
+            fitted,
+            described,
+            folder,
+            experiment=chosen.experiment,
+            model_name=chosen.model_name,
+            tags=tags,
+            reports=reports,
+            parent_run_id=parent,
+        )
+        recipe_sha256 = hashlib.sha256(described.to_json()).hexdigest()
+        registry.put_head(config, folder, described.head_sha256, recipe_sha256)
+    return tracked, recipe_sha256
+
+
 def _override(section: Train, overrides: Mapping[str, object]) -> Train:
     try:
         return Train.model_validate(section.model_dump() | dict(overrides))
@@ -161,15 +214,83 @@ def _override(section: Train, overrides: Mapping[str, object]) -> Train:
         raise SettingsError(f"These training parameters are not valid: {found}.") from None
 
 
-def _prepare(config: Settings, chosen: Train, ready: Assembly) -> tuple[Dataset, list[Fold], Snapshot]:
+def _prepare(config: Settings, chosen: Train, ready: Assembly) -> _Prepared:
     taxonomy = Taxonomy.from_settings(config.taxonomy)
-    dataset = collect(taxonomy, ready.versions, ready.processors, min_per_class=chosen.min_per_class)
-    folds = make_folds(dataset.data.labels, dataset.data.groups, folds=chosen.folds, seed=chosen.seed)
-    processors = vars(ready.versions) | dict(ready.ids.describers)
-    params = {"min_per_class": chosen.min_per_class, "seed": chosen.seed, "folds": chosen.folds}
-    snapshot = freeze(dataset, folds, taxonomy, processors, params)
+    found = collect_all(taxonomy, ready.versions, ready.processors)
+    choice = _choose(chosen, found)
+    if choice.method == "head":
+        dataset = trainable(found, chosen.min_per_class)
+        folds = make_folds(dataset.data.labels, dataset.data.groups, folds=chosen.folds, seed=chosen.seed)
+        beside = None
+    else:
+        dataset, folds = found, hold_out_folds(found.data, chosen)
+        aligned = ready.processors.embedder.aligned
+        prompts = prompts_of(taxonomy.classes, ready.processors, aligned=aligned)
+        beside = _References(prompts, archive(ready.versions, ready.processors, ARCHIVE))
+    snapshot = _freeze(chosen, ready, taxonomy, dataset, folds, beside)
     log.info("train.snapshot", id=snapshot.id, documents=snapshot.documents, sha256=snapshot.content_sha256)
-    return dataset, folds, snapshot
+    return _Prepared(choice, dataset, folds, snapshot, beside)
+
+
+def _choose(chosen: Train, found: Dataset) -> Choice:
+    if chosen.method != "auto":
+        return Choice(chosen.method, "The setting train.method says so.")
+    return choose_method(found.data.originals(), min_per_class=chosen.min_per_class, folds=chosen.folds)
+
+
+def _freeze(
+    chosen: Train,
+    ready: Assembly,
+    taxonomy: Taxonomy,
+    dataset: Dataset,
+    folds: Sequence[Fold],
+    beside: _References | None,
+) -> Snapshot:
+    processors = vars(ready.versions) | dict(ready.ids.describers)
+    params: dict[str, Any] = {"min_per_class": chosen.min_per_class, "seed": chosen.seed, "folds": chosen.folds}
+    if beside is None:
+        return freeze(dataset, folds, taxonomy, processors, params)
+    prompts = {c.slug: list(c.prompts) for c in taxonomy.classes}
+    params |= {"prompts": prompts, "archive": list(beside.archive.document_ids)}
+    others = json.dumps([prompts, beside.archive.content_sha256])
+    return freeze(dataset, folds, taxonomy, processors, params, beside=others)
+
+
+def _searched(config: Settings, chosen: Train, made: _Prepared, trials: int, told: Share) -> tuple[Train, str]:
+    """The best settings, and the run in MLflow under which the trials are and the training belongs."""
+    if made.choice.method != "head":
+        raise NotEnoughLabels(
+            f"There are no settings to search. {made.choice.reason}", hint="Train without trials, or label more."
+        )
+    tags = {"snapshot": made.snapshot.content_sha256}
+    with Tracking(config.mlflow.uri).search_run(experiment=chosen.experiment, tags=tags) as run:
+        found = search(made.dataset.data, chosen, trials=trials, told=told, tell=run.log_trial)
+        run.conclude(found)
+        return found.best, run.run_id
+
+
+def _fit(config: Settings, chosen: Train, made: _Prepared, progress: Progress | None) -> Fitted:
+    data, predict = made.dataset.data, config.predict
+    if made.choice.method == "head" or made.beside is None:
+        return fit(
+            data,
+            chosen,
+            coverage=predict.coverage,
+            review_budget=predict.review_budget,
+            folds=made.folds,
+            progress=progress,
+        )
+    return fit_cold(
+        data,
+        chosen,
+        method=made.choice.method,
+        prompts=made.beside.prompts,
+        archive=made.beside.archive.blocks,
+        coverage=predict.coverage,
+        review_budget=predict.review_budget,
+        folds=made.folds,
+        progress=progress,
+    )
 
 
 def _describe(config: Settings, fitted: Fitted, snapshot: Snapshot, ready: Assembly) -> Recipe:
@@ -228,7 +349,7 @@ def _judge(config: Settings, dataset: Dataset, held_out: HeldOut, ready: Assembl
     try:
         old = recipe.load(served.folder, head_sha256=served.head_sha256)
         require_match("The champion", old.recipe.origin, ready.processors)
-        learnt = HeldOut.load(served.folder)
+        learnt = None if old.recipe.kind == "zero-shot" else HeldOut.load(served.folder)
         live = old.predict_proba(dataset.data.blocks())
     except (WeightsError, ModelMismatch, ValueError) as error:
         return gate.first(f"The champion cannot be asked: {error}")

@@ -6,9 +6,6 @@ while its worker lives; one that dies loses it, and one that wakes up late finds
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -16,13 +13,13 @@ from typing import Any
 
 from dsdc.db.repositories.attempts import Claim, StageAttempts
 from dsdc.db.session import retrying, transaction
-from dsdc.errors import BytesMissing, DatabaseError, ModelError, SetupError, Stopped, StorageError
+from dsdc.errors import PLATFORM_FAULTS, BytesMissing, DatabaseError, Stopped
 from dsdc.failpoints import reach
 from dsdc.log import get_logger
 from dsdc.pipeline.assembly import STAGES, Assembly, assemble, ensure_vector_index
 from dsdc.pipeline.contract import Produced, Stage, StageReport
 from dsdc.pipeline.drain import StopRequest
-from dsdc.pipeline.leases import Leases
+from dsdc.pipeline.leases import Leases, worker_name
 from dsdc.pipeline.outcomes import Outcomes
 from dsdc.settings import Settings, settings
 from dsdc.storage import Storage, open_storage
@@ -32,9 +29,6 @@ log = get_logger(__name__)
 Progress = Callable[[int, int], None]  # (inputs finished, inputs known to be open)
 ENQUEUE = 2000  # inputs queued in one statement
 FLUSH_S = 3.0  # results are recorded at least this often
-
-#: Faults of the platform: nothing of them counts against a document, and the task is to end red.
-_PLATFORM = (DatabaseError, StorageError, ModelError, SetupError)
 
 
 def run_stage(name: str, *, progress: Progress | None = None, assembly: Assembly | None = None) -> StageReport:
@@ -52,7 +46,7 @@ def run_stage(name: str, *, progress: Progress | None = None, assembly: Assembly
     ready = assembly or retrying(lambda: assemble(config, storage))
     with (
         StopRequest(config.pipeline.drain_s, ready.processors.break_off) as stop,
-        Leases(config.pipeline.claim_lease_s) as leases,
+        Leases(config.pipeline.claim_lease_s, _renew) as leases,
     ):
         worker = _Worker(config, storage, ready.stage(name), progress, leases, stop)
         report = worker.run()
@@ -74,10 +68,9 @@ def run_all(*, progress: Callable[[str, int, int], None] | None = None) -> list[
     return [run_stage(name, progress=of(name), assembly=ready) for name in STAGES]
 
 
-def worker_name(config: Settings | None = None) -> str:
-    """host:pid:token, as it stands on claims; no two workers have the same, whatever their machines are called."""
-    named = (config or settings()).pipeline.worker_name
-    return f"{named or socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+def _renew(claims: Sequence[Claim], lease_s: float) -> set[int]:
+    with transaction() as session:
+        return StageAttempts(session).renew(claims, lease_s=lease_s)
 
 
 class _Worker:
@@ -87,7 +80,7 @@ class _Worker:
         storage: Storage,
         stage: Stage[Any, Any],
         progress: Progress | None,
-        leases: Leases,
+        leases: Leases[Claim],
         stop: StopRequest,
     ) -> None:
         self._config = config.pipeline
@@ -152,7 +145,7 @@ class _Worker:
             self._compute(batch)
             batch.flush()
             batch.release("The worker was asked to stop.")
-        except _PLATFORM:
+        except PLATFORM_FAULTS:
             batch.release("The worker stopped: the platform itself failed.")
             raise
         except Exception as error:  # noqa: BLE001 - whatever an engine may raise over one input of a batch
@@ -185,7 +178,7 @@ class _Worker:
 class _Batch:
     """Claims of one batch on their way: collects results, records them in groups, knows what is still open."""
 
-    def __init__(self, outcomes: Outcomes, leases: Leases, claims: Sequence[Claim]) -> None:
+    def __init__(self, outcomes: Outcomes, leases: Leases[Claim], claims: Sequence[Claim]) -> None:
         self._outcomes = outcomes
         self._leases = leases
         self._claims = claims
@@ -204,7 +197,7 @@ class _Batch:
             self.flush()
 
     def _failed(self, index: int, error: Exception) -> None:
-        if isinstance(error, _PLATFORM) and not isinstance(error, BytesMissing):
+        if isinstance(error, PLATFORM_FAULTS) and not isinstance(error, BytesMissing):
             raise error
         self.flush()
         self._outcomes.fail(self._claims[index], error)

@@ -173,6 +173,11 @@ class Embedder(Processor):
     def weights_sha256(self) -> str:
         """SHA-256 of the weights file, in hexadecimal."""
 
+    @property
+    def aligned(self) -> bool:
+        """Whether the similarity of an image to a text means something: its two towers were trained together."""
+        return True
+
     @abstractmethod
     def images(self, images: Sequence[Image.Image]) -> Vectors:
         """`[n, width]`, each row of length 1."""

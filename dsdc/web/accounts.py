@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from dsdc.db.repositories.users import ROLES, Audit, Users
+from dsdc.db.repositories.users import ROLES, Audit, Outcome, Users
 from dsdc.db.session import transaction
 from dsdc.db.tables import User
 from dsdc.errors import DsdcError
@@ -31,6 +31,19 @@ def _record(log: Audit, action: str, actor: str, user: User, origin: Origin, **d
         address=origin.address,
         details={"name": user.name, **details},
     )
+
+
+def record(action: str, actor: str, outcome: Outcome, origin: Origin) -> None:
+    """A line of the audit log about something that is no row: the service itself, its model."""
+    with transaction() as session:
+        Audit(session).record(
+            action,
+            actor=actor,
+            subject="service",
+            outcome=outcome,
+            request_id=origin.request_id,
+            address=origin.address,
+        )
 
 
 def everybody() -> Sequence[User]:
@@ -64,11 +77,18 @@ def check_role(role: str) -> None:
         raise Unacceptable(f"There is no role {role[:80]!r}.", hint=f"Roles: {', '.join(ROLES)}.")
 
 
-def create(name: str, password_hash: str, role: str, *, actor: str, origin: Origin) -> User:
-    """Raises Conflict where the name is taken."""
+def create(name: str, password_hash: str | None, role: str, *, actor: str, origin: Origin) -> User:
+    """An account; without a password a service account, which signs in with API keys.
+
+    Raises:
+        Conflict: the name is taken.
+        Unacceptable: a service account is to be admin: a key lies in files, and must not open everything.
+    """
+    if password_hash is None and role == "admin":
+        raise Unacceptable("A service account cannot be admin.", hint="Give it the role that its work needs.")
     with transaction("auth") as session:
         user = Users(session).add(name, password_hash=password_hash, role=role)
-        _record(Audit(session), "user.create", actor, user, origin, role=role)
+        _record(Audit(session), "user.create", actor, user, origin, role=role, kind=user.kind)
         return user
 
 

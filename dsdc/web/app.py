@@ -10,14 +10,13 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 import dsdc
-from dsdc.web import errors, health
-from dsdc.web.guard import SECURITY_SCHEMES, Guard
+from dsdc.web import errors, health, openapi
+from dsdc.web.guard import Guard
 from dsdc.web.health import Check
 from dsdc.web.metrics import HttpMetrics
 from dsdc.web.middleware import BodyLimits, RequestContext
 
 SMALL_BODY = 64 * 1024  # forms and JSON; a real one has a few hundred bytes
-_PROBLEM = {"content": {errors.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 
 
 def build_app(
@@ -54,28 +53,5 @@ def build_app(
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        components = schema.setdefault("components", {})
-        components["securitySchemes"] = SECURITY_SCHEMES
-        components.setdefault("schemas", {})["Problem"] = _problem_schema()
-        for path in schema["paths"].values():
-            for operation in path.values():
-                operation["responses"].pop("422", None)  # FastAPI's own form, which is never sent
-                operation["responses"]["default"] = {"description": "What went wrong (RFC 9457).", **_PROBLEM}
-        app.openapi_schema = schema
+        app.openapi_schema = openapi.completed(schema)
     return app.openapi_schema
-
-
-def _problem_schema() -> dict[str, Any]:
-    text = {"type": "string"}
-    return {
-        "type": "object",
-        "title": "Problem",
-        "required": ["type", "title", "status", "detail", "request_id"],
-        "properties": {
-            "type": text,
-            "title": text,
-            "status": {"type": "integer"},
-            "detail": text,
-            "request_id": {"type": ["string", "null"]},
-        },
-    }

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress
 
-from dsdc.db.repositories.users import Role
+from dsdc.db.repositories.users import Outcome, Role
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -22,26 +22,86 @@ class Wire(BaseModel):
 
 
 class Tokens(Wire):
-    """`expires_in`: seconds that the access token lives. The refresh token is good once."""
+    """`expires_in`: seconds that the access token lives. The refresh token is good once; an API key gives none."""
 
-    access_token: str
+    access_token: str = Field(examples=["eyJ..."])
     token_type: Literal["bearer"] = "bearer"  # noqa: S105
-    expires_in: int
-    refresh_token: str
+    expires_in: int = Field(examples=[900])
+    refresh_token: str | None = Field(None, examples=["eyJ..."])
 
 
 class Account(Wire):
+    """A person, who signs in with a password, or a service account, which does with API keys."""
+
     id: UUID
-    name: str
-    role: Role
+    name: str = Field(examples=["ada"])
+    kind: Literal["person", "service"]
+    role: Role = Field(examples=["viewer"])
     disabled: datetime | None
     created: datetime
+
+
+class ApiKey(Wire):
+    """A service account's key, without the key: `prefix` is how it begins."""
+
+    id: UUID
+    user_id: UUID
+    prefix: str = Field(examples=["dsdc_0123456789ab"])
+    note: str = Field(examples=["the scanner in the post room"])
+    created: datetime
+    created_by: str = Field(examples=["ada"])
+    expires: datetime | None
+    last_used: datetime | None
+    revoked: datetime | None
+
+
+class NewApiKey(ApiKey):
+    """`key` is told this once and is stored nowhere."""
+
+    key: str = Field(examples=["dsdc_0123456789ab_..."])
+
+
+class AuditEntry(Wire):
+    """Who (`actor`, a name) did what (`action`) to whom (`subject`), from where, and how it went."""
+
+    id: int
+    at: datetime
+    actor: str = Field(examples=["ada"])
+    action: str = Field(examples=["session.begin"])
+    subject: str
+    outcome: Outcome
+    request_id: str | None
+    address: IPvAnyAddress | None = Field(examples=["192.0.2.7"])
+    details: dict[str, Any]
+
+
+class AuditPage(Wire):
+    """The newest entries first; `next` is the `before` of the next page, or null on the last."""
+
+    entries: list[AuditEntry]
+    next: int | None
+
+
+class PublicKey(Wire):
+    """A JWK (RFC 7517)."""
+
+    kty: Literal["EC"]
+    crv: Literal["P-256"]
+    x: str
+    y: str
+    kid: str
+    alg: Literal["ES256"]
+    use: Literal["sig"]
+
+
+class KeySet(Wire):
+    keys: list[PublicKey]
 
 
 class Ended(Wire):
     """What was ended before its time: all tokens of a subject up to a Unix second, and whole sign-ins."""
 
-    subjects: dict[str, int]
+    subjects: dict[str, int] = Field(examples=[{"00000000-0000-4000-8000-000000000001": 1767225600}])
     sessions: list[str]
 
 
@@ -82,6 +142,112 @@ class Prediction(Wire):
     original_name: str
     pages: int
     created: datetime
+
+
+class Problem(Wire):
+    """What was wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str | None = None
+
+
+BatchState = Literal["queued", "running", "done", "cancelled"]
+ItemState = Literal["pending", "running", "done", "failed", "refused", "cancelled"]
+
+
+class Batch(Wire):
+    """Documents handed in together. `counts` has every state of a document.
+
+    `done`: every document has its answer or its problem. `cancelled`: what was not begun is not begun any more; what
+    was running is finished still.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "batch_id": "5f0c3c1e-3a43-4f0b-9f6a-2f3f0b1d7a10",
+                    "state": "running",
+                    "store": True,
+                    "owner": "ada",
+                    "items": 200,
+                    "counts": {"pending": 120, "running": 1, "done": 77, "failed": 1, "refused": 1, "cancelled": 0},
+                    "created": "2026-01-01T12:00:00Z",
+                    "cancelled": None,
+                    "finished": None,
+                }
+            ]
+        },
+    )
+
+    batch_id: UUID
+    state: BatchState
+    store: bool
+    owner: str
+    items: int
+    counts: dict[ItemState, int]
+    created: datetime
+    cancelled: datetime | None
+    finished: datetime | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it will change any more."""
+        return not (self.counts["pending"] or self.counts["running"])
+
+
+class BatchItem(Wire):
+    """One document of a batch; `position` counts from 1 as they were sent.
+
+    `refused` was not acceptable when it arrived, `failed` could not be answered; both have a `problem`. What is `done`
+    has a prediction.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "position": 1,
+                    "name": "letter.pdf",
+                    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                    "size": 48213,
+                    "state": "done",
+                    "attempts": 1,
+                    "prediction_id": "0c7a2b2c-66e9-5d5e-9b0e-3f5a8e0a4b11",
+                    "label": "letter",
+                    "probability": 0.97,
+                    "decision": "accept",
+                    "problem": None,
+                    "finished": "2026-01-01T12:00:04Z",
+                }
+            ]
+        },
+    )
+
+    position: int
+    name: str
+    sha256: Sha256
+    size: int
+    state: ItemState
+    attempts: int
+    prediction_id: UUID | None
+    label: str | None
+    probability: Share | None
+    decision: Literal["accept", "review"] | None
+    problem: Problem | None
+    finished: datetime | None
+
+
+class BatchItems(Wire):
+    """Documents by position; `next` is the `after` of the next page, null on the last."""
+
+    items: list[BatchItem]
+    next: int | None
 
 
 class ProcessorUsed(Wire):

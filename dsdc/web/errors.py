@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match, Route
 
 from dsdc import errors as e
 from dsdc.log import get_logger
@@ -32,17 +33,18 @@ _STATUS: tuple[tuple[type[e.DsdcError], int], ...] = (
     (e.UnsupportedType, 415),
     (e.TooLarge, 413),
     (e.DocumentError, 422),
+    (e.ParserDied, 503),  # whose fault it was shows when it is tried again
     (WeakPassword, 422),
     (Unacceptable, 422),
     (e.NotFound, 404),
     (e.Conflict, 409),
+    (e.KeyReused, 422),
     (e.Busy, 503),
     (e.InvalidCredentials, 401),
     (e.InvalidToken, 401),
     (e.Forbidden, 403),
     (e.TooManyAttempts, 429),
     (e.NoChampion, 503),
-    (e.ParserDied, 503),
     (e.DatabaseUnavailable, 503),
     (e.ModelError, 503),
     (e.SetupError, 503),
@@ -54,6 +56,8 @@ _TELLING = (
     Unacceptable,
     e.NotFound,
     e.Conflict,
+    e.KeyReused,
+    e.GivenUp,
     e.Busy,
     e.AccessError,
     e.NoChampion,
@@ -87,9 +91,21 @@ def problem(
     **members: Any,
 ) -> JSONResponse:
     """A problem details answer; `members` are extension members."""
-    body = {"type": kind, "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    body |= {"request_id": request_id} | members
+    body = _body(status, detail, kind) | {"request_id": request_id} | members
     return JSONResponse(body, status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def _body(status: int, detail: str, kind: str) -> dict[str, Any]:
+    return {"type": kind, "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+
+
+def described(error: Exception, request_id: str | None = None) -> dict[str, Any]:
+    """The problem details of an error that is told later, or as a part of an answer."""
+    if isinstance(error, e.DsdcError):
+        body = _body(status_of(error), telling(error), _TYPE + slug(type(error)))
+    else:
+        body = _body(500, "Something went wrong on our side.", "about:blank")
+    return body | {"request_id": request_id}
 
 
 def _headers(error: e.DsdcError) -> dict[str, str]:
@@ -99,6 +115,8 @@ def _headers(error: e.DsdcError) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, e.Busy | e.TooManyAttempts):
         return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, e.StillRunning):
+        return {"Retry-After": "1"}
     if status_of(error) == 503:
         return {"Retry-After": "5"}
     return {}
@@ -119,7 +137,19 @@ async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    return problem(error.status_code, str(error.detail), request_id=request_id(request), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return problem(error.status_code, str(error.detail), request_id=request_id(request), headers=headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """All methods of a path; Starlette itself names those of the first route that has it."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return found
 
 
 def plain(errors: Sequence[Any]) -> list[dict[str, Any]]:

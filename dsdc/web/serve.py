@@ -20,27 +20,62 @@ from dsdc.settings import Settings, secrets, settings
 
 log = get_logger(__name__)
 
+MAX_HEAD = 64 * 1024  # of a request line and its headers together; uvicorn itself would take any number of bytes
+MAX_FRAMING = 16  # bytes of chunk sizes and extensions for each byte of a body; the shortest chunk needs 6
 HEADERS_S = 10.0  # a request's line and headers must be complete by then; uvicorn itself would wait for ever
 LINGER_S = 5.0  # for the rest of a body whose answer is out already
 BACKLOG = 256
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class ImpatientProtocol(HttpToolsProtocol):
-    """Closes connections whose request line and headers dribble in, or that send on long after the answer."""
+    """Closes connections whose request line and headers dribble in or have no end, or that send on after the answer."""
 
     _deadline: TimerHandle | None = None
     _receiving = False
+    _in_head = True
+    _body = 0  # bytes of this message's body
+    _framing = 0  # bytes of this message around it: request line, headers, chunk sizes, trailers
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._set_deadline(HEADERS_S)
 
+    def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), MAX_HEAD):
+            piece, body = data[start : start + MAX_HEAD], self._body
+            super().data_received(piece)
+            if self.transport.is_closing():
+                return
+            # A message that ends in the piece has set both counts to 0; its own bytes count for the next one then.
+            self._framing += len(piece) - max(0, self._body - body)
+            if self._framing > MAX_HEAD + MAX_FRAMING * self._body:
+                self._refuse_head()
+                return
+
+    def _refuse_head(self) -> None:
+        if self._in_head:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+        else:
+            self.transport.abort()  # trailers without an end: an answer may be on its way already
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._receiving = True
+        self._receiving, self._in_head = True, True
+        self._body = self._framing = 0
         self._set_deadline(HEADERS_S)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # a trailer is no header: who reads headers has read them
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._body += len(body)
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
+        self._in_head = False
         self._clear_deadline()
         super().on_headers_complete()
 

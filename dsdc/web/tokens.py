@@ -14,6 +14,7 @@ import secrets as random
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, cast, get_args
 from uuid import UUID
 
@@ -76,10 +77,15 @@ class TokenSigner:
         self._kid = key.kid
         self._key = jwk.construct(key.private, ALGORITHM)  # type: ignore[arg-type]  # it takes key objects too
 
-    def sign(self, *, subject: UUID, name: str, role: Role, kind: Kind, session: UUID) -> tuple[str, Claims]:
-        """A new token and what it says."""
+    def sign(
+        self, *, subject: UUID, name: str, role: Role, kind: Kind, session: UUID, until: datetime | None = None
+    ) -> tuple[str, Claims]:
+        """A new token and what it says; it lives as long as its kind does, and not beyond `until`."""
         now = int(time.time())
-        claims = Claims(subject, name, role, kind, session, random.token_urlsafe(24), now, now + self.lifetime_s(kind))
+        expires = now + self.lifetime_s(kind)
+        if until is not None:
+            expires = min(expires, int(until.timestamp()))
+        claims = Claims(subject, name, role, kind, session, random.token_urlsafe(24), now, expires)
         payload = {
             "iss": self._config.issuer,
             "aud": self._config.audience,

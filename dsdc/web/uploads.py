@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from dsdc.errors import EmptyFile, TooLarge
 
 #: What multipart framing and the other fields may take beside the file itself.
 FRAMING = 16 * 1024
+PART_FRAMING = 1024  # of each further file
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
@@ -39,14 +41,26 @@ class Upload:
         self.file.seek(0)
         return self.file.read(size)
 
+    def sha256(self) -> str:
+        """Of the file's bytes; from disk, so call it in a worker thread."""
+        self.file.seek(0)
+        digest = hashlib.sha256()
+        while chunk := self.file.read(1 << 20):
+            digest.update(chunk)
+        return digest.hexdigest()
+
     def flag(self, name: str, default: bool) -> bool:
         """A form field that says yes or no."""
-        given = self.fields.get(name)
-        if given is None:
-            return default
-        if given.lower() not in _TRUE | _FALSE:
-            raise HTTPException(422, f"The field {name} must be true or false.")
-        return given.lower() in _TRUE
+        return as_flag(name, self.fields.get(name), default)
+
+
+def as_flag(name: str, given: str | None, default: bool) -> bool:
+    """What a form field says, where it is given."""
+    if given is None:
+        return default
+    if given.lower() not in _TRUE | _FALSE:
+        raise HTTPException(422, f"The field {name} must be true or false.")
+    return given.lower() in _TRUE
 
 
 def clean_name(name: str | None) -> str:
@@ -82,8 +96,9 @@ def _texts(form: FormData) -> dict[str, str]:
     return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
-def multipart_body(field: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI's description of such a body."""
-    properties = {field: {"type": "string", "format": "binary"}} | fields
+def multipart_body(field: str, fields: dict[str, Any], *, many: bool = False) -> dict[str, Any]:
+    """OpenAPI's description of such a body; with `many`, the field holds a file each time that it comes."""
+    file: dict[str, Any] = {"type": "string", "format": "binary"}
+    properties = {field: {"type": "array", "minItems": 1, "items": file} if many else file} | fields
     schema = {"type": "object", "required": [field], "properties": properties}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}

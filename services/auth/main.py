@@ -17,8 +17,9 @@ from dsdc.web.metrics import HttpMetrics
 from dsdc.web.passwords import PasswordDesk
 from dsdc.web.tokens import TokenVerifier
 from dsdc.web.trust import TrustKeeper
+from services.auth.parts import Parts, confirm
 from services.auth.ring import KeyRing
-from services.auth.routes import Parts, confirm, routers
+from services.auth.routes import routers
 from services.auth.sessions import Sessions
 
 

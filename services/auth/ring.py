@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
+from dsdc.db.repositories.api_keys import ApiKeys
 from dsdc.db.repositories.users import Audit, RefreshTokens
 from dsdc.db.session import transaction
 from dsdc.errors import SecretsError
@@ -60,5 +61,6 @@ def _ended(config: Auth) -> Ended:
     last = timedelta(minutes=config.access_minutes + 1, seconds=config.leeway_s)
     with transaction("auth") as session:
         subjects = Audit(session).access_ended_within(last)
-        sessions = RefreshTokens(session).families_revoked_within(last)
+        # The tokens that an API key was exchanged for name the key as their session.
+        sessions = RefreshTokens(session).families_revoked_within(last) | ApiKeys(session).revoked_within(last)
     return Ended({who: int(at.timestamp()) for who, at in subjects.items()}, frozenset(str(s) for s in sessions))

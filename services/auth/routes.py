@@ -1,62 +1,40 @@
-"""The routes of `auth`."""
+"""The routes of `auth` for everybody: sessions, public keys, the caller's own account."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.concurrency import run_in_threadpool
 
-from dsdc.errors import InvalidToken
 from dsdc.web import accounts
-from dsdc.web.contract import Account, Ended, Tokens
-from dsdc.web.guard import CallerDep, GuardedRoute, admins, anyone_signed_in, public
-from dsdc.web.origin import origin_of
-from dsdc.web.passwords import PasswordDesk, check_strength
-from dsdc.web.tokens import Claims
+from dsdc.web.contract import Account, Ended, KeySet, Tokens
+from dsdc.web.guard import CallerDep, GuardedRoute, anyone_signed_in, public
+from dsdc.web.origin import Origin, origin_of
+from dsdc.web.passwords import check_strength
 from dsdc.web.trust import ENDED_PATH, JWKS_PATH
-from services.auth.ring import KeyRing
-from services.auth.schemas import NewPassword, NewRole, NewUser, RefreshBody
+from services.auth import administration
+from services.auth.parts import Parts
+from services.auth.schemas import GRANTS, Grant, NewPassword, RefreshBody
 from services.auth.sessions import Sessions
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What the routes work with."""
-
-    sessions: Sessions
-    ring: KeyRing
-    desk: PasswordDesk
-
-
-async def confirm(claims: Claims) -> None:
-    """Hold a token against the account as it is now; `auth` itself need not wait for any background refresh.
-
-    Raises:
-        InvalidToken: the account is disabled or has another role.
-    """
-    user = await run_in_threadpool(accounts.get, claims.subject)
-    if user is None or user.disabled is not None or user.role != claims.role:
-        raise InvalidToken("The session has ended; sign in again.")
-
-
 def routers(parts: Parts) -> list[APIRouter]:
-    return [_session_routes(parts), _key_routes(parts), _own_routes(parts), _admin_routes(parts)]
+    return [_session_routes(parts), _key_routes(parts), _own_routes(parts), *administration.routers(parts)]
 
 
 def _session_routes(parts: Parts) -> APIRouter:
     routes = APIRouter(route_class=GuardedRoute, tags=["sessions"])
 
-    @routes.post("/token", openapi_extra=public(), summary="Sign in")
-    async def token(
-        request: Request,
-        username: Annotated[str, Form(max_length=1024)],
-        password: Annotated[str, Form(max_length=4096, json_schema_extra={"format": "password"})],
-        grant_type: Annotated[str, Form(pattern="^password$")] = "password",  # noqa: ARG001 - RFC 6749 has it
-    ) -> Tokens:
-        return await parts.sessions.sign_in(username, password, origin_of(request))
+    @routes.post(
+        "/token",
+        openapi_extra=public() | GRANTS,
+        response_model_exclude_none=True,
+        summary="Sign in with a password, or exchange an API key",
+    )
+    async def token(request: Request, grant: Annotated[Grant, Form()]) -> Tokens:
+        return await _granted(parts.sessions, grant, origin_of(request))
 
     @routes.post("/token/refresh", openapi_extra=public(), summary="New tokens for a refresh token, once")
     async def refresh(request: Request, body: RefreshBody) -> Tokens:
@@ -70,12 +48,22 @@ def _session_routes(parts: Parts) -> APIRouter:
     return routes
 
 
+async def _granted(sessions: Sessions, grant: Grant, origin: Origin) -> Tokens:
+    missing = grant.missing()
+    if missing:
+        where = [{"loc": ("body", name), "msg": "Field required", "type": "missing"} for name in missing]
+        raise RequestValidationError(where)
+    if grant.grant_type == "client_credentials":
+        return await sessions.sign_in_with_key(str(grant.client_secret), origin)
+    return await sessions.sign_in(str(grant.username), str(grant.password), origin)
+
+
 def _key_routes(parts: Parts) -> APIRouter:
     routes = APIRouter(route_class=GuardedRoute, tags=["keys"])
 
     @routes.get(JWKS_PATH, openapi_extra=public(), summary="The public keys (RFC 7517)")
-    async def jwks() -> dict[str, Any]:
-        return parts.ring.public()
+    async def jwks() -> KeySet:
+        return KeySet.model_validate(parts.ring.public())
 
     @routes.get(ENDED_PATH, openapi_extra=public(), summary="What ended before its time; other services ask this")
     async def ended() -> Ended:
@@ -101,45 +89,5 @@ def _own_routes(parts: Parts) -> APIRouter:
         await run_in_threadpool(accounts.change_password, user.id, password_hash, actor=caller.name, origin=origin)
         await parts.ring.refresh_ended()
         return Response(status_code=204)
-
-    return routes
-
-
-def _admin_routes(parts: Parts) -> APIRouter:
-    routes = APIRouter(route_class=GuardedRoute, tags=["administration"], prefix="/users")
-
-    @routes.get("", openapi_extra=admins(), summary="All accounts")
-    async def everybody() -> list[Account]:
-        return [Account.model_validate(user) for user in await run_in_threadpool(accounts.everybody)]
-
-    @routes.post("", openapi_extra=admins(), status_code=201, summary="A new account")
-    async def create(request: Request, caller: CallerDep, body: NewUser) -> Account:
-        password = body.password.get_secret_value()
-        check_strength(password, name=body.name)
-        async with parts.desk as desk:
-            password_hash = await desk.hash(password)
-        user = await run_in_threadpool(
-            accounts.create, body.name, password_hash, body.role, actor=caller.name, origin=origin_of(request)
-        )
-        return Account.model_validate(user)
-
-    @routes.post("/{user_id}/disable", openapi_extra=admins(), summary="Shut an account out")
-    async def disable(request: Request, caller: CallerDep, user_id: UUID) -> Account:
-        user = await run_in_threadpool(accounts.disable, user_id, actor=caller.name, origin=origin_of(request))
-        await parts.ring.refresh_ended()
-        return Account.model_validate(user)
-
-    @routes.post("/{user_id}/enable", openapi_extra=admins(), summary="Let it in again")
-    async def enable(request: Request, caller: CallerDep, user_id: UUID) -> Account:
-        user = await run_in_threadpool(accounts.enable, user_id, actor=caller.name, origin=origin_of(request))
-        return Account.model_validate(user)
-
-    @routes.put("/{user_id}/role", openapi_extra=admins(), summary="Another role; the user has to sign in anew")
-    async def set_role(request: Request, caller: CallerDep, user_id: UUID, body: NewRole) -> Account:
-        user = await run_in_threadpool(
-            accounts.set_role, user_id, body.role, actor=caller.name, origin=origin_of(request)
-        )
-        await parts.ring.refresh_ended()
-        return Account.model_validate(user)
 
     return routes

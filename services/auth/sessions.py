@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable
 from datetime import UTC, datetime
-from typing import Literal
+from typing import cast
 from uuid import UUID, uuid4
 
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from dsdc.db.repositories.users import Audit, Redeemed, RefreshTokens, Users
+from dsdc.db.repositories.api_keys import ApiKeys
+from dsdc.db.repositories.users import Audit, Outcome, Redeemed, RefreshTokens, Role, Users
 from dsdc.db.session import transaction
 from dsdc.db.tables import User
-from dsdc.errors import InvalidCredentials, InvalidToken
+from dsdc.errors import Conflict, InvalidCredentials, InvalidToken
 from dsdc.settings import Auth
-from dsdc.web import accounts
+from dsdc.web import accounts, api_keys
 from dsdc.web.contract import Tokens
 from dsdc.web.guard import Caller
 from dsdc.web.origin import Origin
@@ -53,7 +54,7 @@ class Sessions:
 
     async def authenticate(self, name: str, password: str, origin: Origin) -> User:
         """The account that this password opens; raises as `sign_in`."""
-        pair = ("pair", name[:64], origin.address)
+        pair = ("pair", name[:64], origin.household)
         limits = self._limits(pair, name[:64], origin)
         self._throttle.check(limits)
         async with self._desk as desk:
@@ -64,7 +65,7 @@ class Sessions:
                 self._throttle.failed(limits)
                 await run_in_threadpool(_note_failure, user, origin)
                 raise InvalidCredentials
-            if is_outdated(user.password_hash):
+            if user.password_hash and is_outdated(user.password_hash):
                 await run_in_threadpool(_rehash, user.id, await desk.hash(password))
         self._throttle.forget(pair)
         return user
@@ -82,14 +83,49 @@ class Sessions:
             raise InvalidToken("The session has ended; sign in again.")
         return tokens
 
+    async def sign_in_with_key(self, key: str, origin: Origin) -> Tokens:
+        """An access token for an API key: nothing to renew it with, for the key does that.
+
+        Raises:
+            InvalidCredentials: the same for an unknown, wrong, expired or revoked key and for a disabled account.
+            TooManyAttempts: after repeated failures of one key, or of an address.
+        """
+        limits = self._key_limits(key, origin)
+        self._throttle.check(limits)
+        try:
+            user, row = await run_in_threadpool(api_keys.redeem, key, origin)
+        except InvalidCredentials:
+            self._throttle.failed(limits)
+            raise
+        self._throttle.forget(next(iter(limits)))
+        token, claims = self._ring.signer().sign(
+            subject=user.id,
+            name=user.name,
+            role=cast(Role, user.role),
+            kind="access",
+            session=row.id,
+            until=row.expires,
+        )
+        return Tokens(access_token=token, expires_in=claims.expires - claims.issued)
+
     async def sign_out(self, caller: Caller, origin: Origin) -> None:
-        """End the sign-in that the caller's token comes from."""
+        """End the sign-in that the caller's token comes from.
+
+        Raises:
+            Conflict: it comes from an API key, which ends when it is revoked.
+        """
         await run_in_threadpool(_sign_out, caller, origin)
         await self._ring.refresh_ended()
 
     def _limits(self, pair: Hashable, name: str, origin: Origin) -> dict[Hashable, int]:
         most = self._config.max_failures
-        return {pair: most, ("name", name): most * WIDER, ("address", origin.address): most * WIDER}
+        return {pair: most, ("name", name): most * WIDER, ("address", origin.household): most * WIDER}
+
+    def _key_limits(self, key: str, origin: Origin) -> dict[Hashable, int]:
+        # Not by key from everywhere: 256 bits are not guessed, and a stranger could shut a service out. And apart from
+        # passwords, so that one service with an old key does not keep people behind the same address from signing in.
+        most, place = self._config.max_failures, origin.household
+        return {("key", api_keys.prefix_of(key), place): most, ("keys", place): most * WIDER}
 
     def _begin(self, user_id: UUID, origin: Origin) -> Tokens:
         with transaction("auth") as session:
@@ -126,9 +162,7 @@ def _rehash(user_id: UUID, password_hash: str) -> None:
         Users(session).set_password_hash(user_id, password_hash)
 
 
-def _audit(
-    session: Session, action: str, user: User, origin: Origin, outcome: Literal["ok", "refused", "failed"] = "ok"
-) -> None:
+def _audit(session: Session, action: str, user: User, origin: Origin, outcome: Outcome = "ok") -> None:
     Audit(session).record(
         action,
         actor=user.name,
@@ -160,6 +194,8 @@ def _note_refusal(session: Session, redeemed: Redeemed, origin: Origin) -> None:
 
 def _sign_out(caller: Caller, origin: Origin) -> None:
     with transaction("auth") as session:
+        if ApiKeys(session).get(caller.session) is not None:
+            raise Conflict("This token was given for an API key.", hint="It ends by itself, or with the key.")
         RefreshTokens(session).revoke_family(caller.session)
         user = Users(session).get(caller.id)
         if user is not None:

@@ -30,7 +30,7 @@ from dsdc.settings import Settings, secrets, settings
 
 log = get_logger(__name__)
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-FOLDERS = ("to_ingest", "raw", "processed", "rejected", "models", "logs")
+FOLDERS = ("to_ingest", "raw", "processed", "uploads", "rejected", "models", "logs")
 
 
 class DiskCollector(Collector):

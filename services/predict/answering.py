@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
+from uuid import UUID
 
 #: Whether the text may be left unread where the images are enough.
 CascadeMode = Literal["off", "auto"]
@@ -64,6 +65,7 @@ class Answering(Protocol):
         source: str = "api",
         store: bool = True,
         cascade: CascadeMode | None = None,
+        prediction_id: UUID | None = None,
     ) -> Given:
-        """Raises DocumentError where the document is at fault."""
+        """Raises DocumentError where the document is at fault. What has been answered under an id stays."""
         ...

@@ -46,8 +46,17 @@ class Bench:
             self._show()
 
     async def work(self, task: Callable[[], T]) -> T:
-        """Run blocking work in one of the threads; call it from within a `place`."""
+        """Run blocking work in one of the threads; a request calls it from within a `place`."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._timed, task)
+
+    @property
+    def workers(self) -> int:
+        return self._workers
+
+    @property
+    def spare(self) -> int:
+        """Workers that no admitted request needs now."""
+        return max(0, self._workers - self._taken)
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -33,6 +33,12 @@ class PredictMetrics:
         self.working = Gauge("dsdc_predict_working", "Documents being processed.", registry=http.registry)
         self.queued = Gauge("dsdc_predict_queued", "Documents admitted that wait for a worker.", registry=http.registry)
         self.refused = Counter("dsdc_predict_refused", "Requests that found no place.", registry=http.registry)
+        self.batch_waiting = Gauge(
+            "dsdc_batch_items_waiting", "Documents of all batches without an answer yet.", registry=http.registry
+        )
+        self.batch_items = Counter(
+            "dsdc_batch_items", "Documents of batches that came to an end here.", ["result"], registry=http.registry
+        )
 
     def serves(self, model: Model) -> None:
         self._model.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
 from uuid import UUID
@@ -22,6 +22,7 @@ from services.predict.bench import Bench
 from services.predict.keeper import ModelKeeper
 from services.predict.lineage import lineage_of
 from services.predict.metrics import PredictMetrics
+from services.predict.once import IdempotencyKeyHeader, Once, request_of
 from services.predict.schemas import DocumentId, LabelBody
 
 PREDICT_PATH = "/v1/predict"
@@ -38,6 +39,7 @@ class Parts:
     bench: Bench
     metrics: PredictMetrics
     taxonomy: Taxonomy
+    once: Once
 
     def known(self, label: str) -> str:
         """`label`, if it is a class.
@@ -55,26 +57,48 @@ def routers(parts: Parts) -> list[APIRouter]:
     return [_prediction_routes(parts), _document_routes(parts), _model_routes(parts)]
 
 
-async def _predict(
-    parts: Parts, request: Request, caller: Caller, keep: bool, cascade: CascadeMode | None
-) -> Prediction:
+@dataclass(frozen=True)
+class _Asked:
+    """What a request for an answer says beside the file."""
+
+    keep: bool
+    cascade: CascadeMode | None
+
+
+async def _predict(parts: Parts, request: Request, caller: Caller, asked: _Asked, key: str | None) -> Prediction:
     parts.keeper.model()  # without a model nobody has to send a document first
     async with parts.bench.place():
         most = parts.config.predict.max_upload_mb * 1024 * 1024
         async with received(request, field="file", max_bytes=most) as upload:
-            task = partial(_answer, parts.answerer, upload, caller.name, upload.flag("store", keep), cascade)
-            prediction = Prediction.model_validate(await parts.bench.work(task))
+            asked = replace(asked, keep=upload.flag("store", asked.keep))
+            answer = _answer if key is None else partial(_answer_once, key=key)
+            return await parts.bench.work(partial(answer, parts, upload, caller, asked))
+
+
+def _answer(
+    parts: Parts, upload: Upload, caller: Caller, asked: _Asked, prediction_id: UUID | None = None
+) -> Prediction:
+    """In a worker thread: the file's bytes are in memory only while it is worked on."""
+    detect(upload.head(HEAD_BYTES))
+    given = parts.answerer.answer(
+        upload.read(),
+        name=upload.name,
+        author=caller.name,
+        store=asked.keep,
+        cascade=asked.cascade,
+        prediction_id=prediction_id,
+    )
+    prediction = Prediction.model_validate(given.as_dict())
     parts.metrics.predicted(prediction, prediction.timings_ms)
     return prediction
 
 
-def _answer(
-    answerer: Answering, upload: Upload, author: str, keep: bool, cascade: CascadeMode | None
-) -> dict[str, object]:
-    """In a worker thread: the file's bytes are in memory only while it is worked on."""
-    detect(upload.head(HEAD_BYTES))
-    given = answerer.answer(upload.read(), name=upload.name, author=author, store=keep, cascade=cascade)
-    return given.as_dict()
+def _answer_once(parts: Parts, upload: Upload, caller: Caller, asked: _Asked, *, key: str) -> Prediction:
+    """The same, and the first answer again where the request is repeated."""
+    said = upload.name, upload.sha256(), asked.keep, asked.cascade
+    request = request_of(caller.name, f"POST {PREDICT_PATH}", key, *said)
+    made = parts.once.run(request, partial(_answer, parts, upload, caller, asked), kept.is_predicted)
+    return kept.prediction_for(made, caller, top=parts.config.predict.top)
 
 
 def _prediction_routes(parts: Parts) -> APIRouter:
@@ -90,8 +114,9 @@ def _prediction_routes(parts: Parts) -> APIRouter:
             CascadeMode | None,
             Query(description="auto: leave the text unread where the images are enough; else as configured."),
         ] = None,
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Prediction:
-        return await _predict(parts, request, caller, store, cascade)
+        return await _predict(parts, request, caller, _Asked(store, cascade), idempotency_key)
 
     @routes.get(one, openapi_extra=anyone_signed_in(), summary="An answer that was given")
     def prediction(prediction_id: UUID, caller: CallerDep) -> Prediction:

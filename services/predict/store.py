@@ -31,6 +31,12 @@ def prediction_for(prediction_id: UUID, caller: Caller, *, top: int) -> Predicti
     return _prediction(row, top)
 
 
+def is_predicted(prediction_id: UUID) -> bool:
+    """Whether there is such an answer."""
+    with transaction("serve") as session:
+        return Predictions(session).get(prediction_id) is not None
+
+
 def _prediction(row: PredictionRow, top: int) -> Prediction:
     ranked = sorted(row.probabilities.items(), key=lambda item: (-item[1], item[0]))[:top]
     return Prediction(

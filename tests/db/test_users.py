@@ -163,7 +163,7 @@ def test_the_command_line_makes_accounts(database: Settings) -> None:
         assert user is not None
         assert verify(user.password_hash, PASSWORD)
         [entry] = Audit(session).entries(action="user.create")
-        assert (entry.actor, entry.details) == ("cli", {"name": "ada", "role": "admin"})
+        assert (entry.actor, entry.details) == ("cli", {"name": "ada", "role": "admin", "kind": "person"})
     assert "nothing to do" in run_users(
         "add", "ada", "--role", "admin", "--password-stdin", "--if-missing", stdin="x\n"
     )

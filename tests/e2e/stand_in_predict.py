@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from dsdc.db.repositories.documents import Documents, NewDocument
 from dsdc.db.repositories.predictions import NewPrediction, Predictions
@@ -31,10 +32,11 @@ class NamedAnswerer(StandInAnswerer):
         source: str = "api",
         store: bool = True,
         cascade: str | None = None,
+        prediction_id: UUID | None = None,
     ) -> StandInAnswer:
         if name.startswith("broken"):
             raise CorruptFile("No page of the file can be read.", hint="Open it and save it again.")
-        row = self._named(data, name, author, source, store)
+        row = replace(self._named(data, name, author, source, store), id=prediction_id or uuid4())
         with transaction("serve") as session:
             if store:
                 new = NewDocument(row.document_sha256, f"raw/{name}", name, detect(data[:4096]), len(data))

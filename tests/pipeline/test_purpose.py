@@ -85,14 +85,14 @@ def test_labels_without_embeddings_are_no_news(database: Settings) -> None:
 
 def test_news_are_what_training_would_take() -> None:
     labels = {f"a{n}": "letter" for n in range(4)} | {f"b{n}": "memo" for n in range(4)} | {"c": "form"}
-    everything = set(labels)
-    assert _trainable(labels, {}, everything, 4) == {"documents": 8, "new": 8}
-    assert _trainable(labels, labels, set(), 4) == {}, "the snapshot holds it all"
+    assert _trainable(labels, {}, 4) == {"documents": 8, "new": 8}
+    assert _trainable(labels, {}, 1) == {"documents": 9, "new": 9}, "neighbours leave no class out"
+    assert _trainable(labels, labels, 4) == {}, "the snapshot holds it all"
     without_form = {k: v for k, v in labels.items() if v != "form"}
-    assert _trainable(labels, without_form, {"c"}, 4) == {}, "a class too small to train on is not news for ever"
+    assert _trainable(labels, without_form, 4) == {}, "a class too small to train on is not news for ever"
     corrected = labels | {"a0": "memo"}
-    assert _trainable(corrected, without_form, {"a0"}, 3) == {"documents": 8, "new": 1}
-    assert _trainable({k: v for k, v in labels.items() if v == "memo"}, {}, everything, 4) == {}, "one class is none"
+    assert _trainable(corrected, without_form, 3) == {"documents": 8, "new": 1}
+    assert _trainable({k: v for k, v in labels.items() if v == "memo"}, {}, 4) == {}, "one class is none"
 
 
 def test_unlabelled_arrivals_give_nothing_away(project: Path) -> None:

@@ -190,7 +190,7 @@ def _refuses_a_changed_head(config: Settings) -> None:
 
 def test_what_cannot_be_trained_on_is_said(platform: Settings) -> None:
     with pytest.raises(NotEnoughLabels, match="to_ingest/<class>/"):
-        training.train_model(author="test")
+        training.train_model(author="test", overrides={"method": "head"})
     bring(platform, 6)
     with pytest.raises(SettingsError, match="epochs"):
         training.train_model(author="test", overrides={"epochs": 0})

@@ -111,6 +111,17 @@ class Platform:
         assert tokens is not None
         return tokens.access_token
 
+    def key_token(self, role: str) -> str:
+        """An access token of a service account of this role, for its API key."""
+        if f"key of {role}" not in self._clients:
+            admin, client = self.of_role("admin"), self.connect()
+            account = admin.create_user(f"robot-{role}-{uuid.uuid4().hex[:8]}", None, role)
+            client.sign_in_with_key(admin.create_key(account.id).key)
+            self._clients[f"key of {role}"] = client
+        tokens = self._clients[f"key of {role}"].tokens
+        assert tokens is not None
+        return tokens.access_token
+
     def bearer(self, role: str = "viewer") -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token(role)}"}
 
@@ -177,6 +188,9 @@ def running_platform(postgres: URL, folder: Path, **env: str) -> Iterator[Platfo
         "DSDC_PREDICT_PORT": str(predict),
         "DSDC_PREDICT_MAX_UPLOAD_MB": "1",
         "DSDC_PREDICT_QUEUE": "2",
+        "DSDC_PREDICT_BATCH_MAX_FILES": "20",
+        "DSDC_PREDICT_BATCH_MAX_MB": "3",
+        "DSDC_PREDICT_BATCH_POLL_S": "0.2",
         "DSDC_LOGGING_LEVEL": "debug",
         "DSDC_LOGGING_FORMAT": "json",
     }

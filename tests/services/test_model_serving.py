@@ -171,7 +171,7 @@ def parsing_children() -> list[psutil.Process]:
 
 
 def much_to_read() -> bytes:
-    """A page that takes Tesseract a second."""
+    """A page that takes a second to read."""
     image = Image.new("L", (1600, 2200), 255)
     for line in range(60):
         ImageDraw.Draw(image).text((60, 30 + 35 * line), "many words on every line " * 5, fill=0, font_size=22)

@@ -31,6 +31,10 @@ POLICIES: dict[str, dict[str, set[str]]] = {
         "POST /users/{user_id}/disable": {"admin"},
         "POST /users/{user_id}/enable": {"admin"},
         "PUT /users/{user_id}/role": {"admin"},
+        "GET /users/{user_id}/api-keys": {"admin"},
+        "POST /users/{user_id}/api-keys": {"admin"},
+        "POST /users/{user_id}/api-keys/{key_id}/revoke": {"admin"},
+        "GET /audit": {"admin"},
     },
     "predict": {
         "POST /v1/predict": ALL,
@@ -41,6 +45,10 @@ POLICIES: dict[str, dict[str, set[str]]] = {
         "GET /v1/documents/{document_id}/similar": ALL,
         "GET /v1/model": ALL,
         "POST /v1/model/reload": {"model-admin", "admin"},
+        "POST /v1/batches": ALL,
+        "GET /v1/batches/{batch_id}": ALL,
+        "GET /v1/batches/{batch_id}/items": ALL,
+        "DELETE /v1/batches/{batch_id}": ALL,
     },
 }
 for _service in POLICIES.values():
@@ -67,29 +75,34 @@ def ask(platform: Platform, service: str, operation: str, headers: dict[str, str
     return httpx.request(method, getattr(platform, service) + path, headers=headers, timeout=30)
 
 
-def _bearer(platform: Platform, role: str, *, fresh: bool) -> dict[str, str]:
+def _bearer(platform: Platform, who: str, *, fresh: bool) -> dict[str, str]:
     """The role's token; a fresh one for what ends the session that the other cells use."""
+    if who.startswith(ROBOT):
+        return {"Authorization": f"Bearer {platform.key_token(who.removeprefix(ROBOT))}"}
     if not fresh:
-        return platform.bearer(role)
-    tokens = platform.signed_in(f"the-{role}").tokens
+        return platform.bearer(who)
+    tokens = platform.signed_in(f"the-{who}").tokens
     assert tokens is not None
     return {"Authorization": f"Bearer {tokens.access_token}"}
 
 
-CELLS = [(service, op, role) for service, ops in POLICIES.items() for op in ops for role in (*ROLES, "nobody")]
+ROBOT = "key of "
+#: People of every role, service accounts of every role that they may have, and nobody.
+CALLERS = (*ROLES, *(f"{ROBOT}{role}" for role in ROLES if role != "admin"), "nobody")
+CELLS = [(service, op, who) for service, ops in POLICIES.items() for op in ops for who in CALLERS]
 
 
-@pytest.mark.parametrize(("service", "operation", "role"), CELLS, ids=str)
-def test_role_by_route(platform: Platform, service: str, operation: str, role: str) -> None:
+@pytest.mark.parametrize(("service", "operation", "who"), CELLS, ids=str)
+def test_role_by_route(platform: Platform, service: str, operation: str, who: str) -> None:
     allowed = POLICIES[service][operation]
-    headers = {} if role == "nobody" else _bearer(platform, role, fresh=operation == "POST /logout")
+    headers = {} if who == "nobody" else _bearer(platform, who, fresh=operation == "POST /logout")
     status = ask(platform, service, operation, headers).status_code
     if "public" in allowed:
         assert status not in (401, 403)
-    elif role == "nobody" or "metrics" in allowed:
+    elif who == "nobody" or "metrics" in allowed:
         assert status == 401
-    elif role in allowed:
-        assert status in (200, 204, 404, 415, 422)
+    elif who.removeprefix(ROBOT) in allowed:
+        assert status in (200, 204, 404, 409, 415, 422)
     else:
         assert status == 403
 

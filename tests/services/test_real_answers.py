@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from dsdc.samples import Sample, generate
 from services.supervisor.ports import free_port
 from tests.projects import ROOT
 from tests.services.platforms import Platform
+from tests.services.stored import until, uploads
 
 CLASSES = ("invoice", "letter")
 DOCUMENTS = 16
@@ -115,6 +117,7 @@ def test_from_no_model_to_answers_with_lineage(real: Real, samples: list[tuple[P
         real.wait(200)  # by itself: nobody asked for a reload
         assert {c.slug for c in client.model().classes} == set(CLASSES)
         _ask(client, unseen, known[0][0])
+        _hand_in(real, client, unseen[2:])
     with real.client("model-admin") as admin:
         assert admin.reload_model().name == "real-head"
 
@@ -158,3 +161,32 @@ def _ask(client: Client, unseen: list[tuple[Path, Sample]], known: Path) -> None
     assert client.lineage(passing.prediction_id).pages == []
     with pytest.raises(UnsupportedType):
         client.predict(b"only text", name="text.pdf")
+
+
+def _hand_in(real: Real, client: Client, unseen: list[tuple[Path, Sample]]) -> None:
+    """One batch that is kept and one that is not; the stand-in, which would answer too, rests meanwhile."""
+    platform = real.platform
+    platform.processes[1].send_signal(signal.SIGSTOP)
+    try:
+        batches = [
+            client.submit_batch([path], store=store) for store, (path, _) in zip((True, False), unseen, strict=True)
+        ]
+        kept, passing = (
+            next(client.batch_items(client.wait_for_batch(batch.batch_id, timeout_s=120).batch_id)) for batch in batches
+        )
+    finally:
+        platform.processes[1].send_signal(signal.SIGCONT)
+    assert kept.prediction_id is not None
+    assert passing.prediction_id is not None
+    lineage = client.lineage(kept.prediction_id)
+    assert (lineage.document.sha256, lineage.requested_by) == (kept.sha256, "the-annotator")
+    assert len(lineage.pages) == client.prediction(kept.prediction_id).pages
+    assert client.similar(kept.sha256).neighbours
+    assert client.lineage(passing.prediction_id).pages == []
+    with pytest.raises(NotFound):
+        client.similar(passing.sha256)
+    assert passing.label in CLASSES
+    until(lambda: not uploads(platform))
+    stored = {path.name for path in (platform.root / "data" / "raw").rglob("*") if path.is_file()}
+    assert kept.sha256 in stored
+    assert passing.sha256 not in stored

@@ -15,13 +15,16 @@ import pytest
 from services.supervisor.ports import free_port
 from tests.services.platforms import Platform
 
+GATEWAY = "127.0.0.2"  # all of 127/8 is this machine; the tests' own requests come from 127.0.0.1
+
 
 @pytest.fixture(scope="module")
 def strict(platform: Platform) -> Iterator[tuple[str, int]]:
-    """An `auth` that forgives three failures in three seconds; its URL and process id."""
+    """An `auth` behind a gateway that forgives three failures in three seconds; its URL and process id."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     env = {"DSDC_AUTH_PORT": str(port), "DSDC_AUTH_MAX_FAILURES": "3", "DSDC_AUTH_FAILURE_WINDOW_S": "3"}
+    env["DSDC_WEB_TRUSTED_PROXIES"] = f'["{GATEWAY}/32"]'
     started = platform.start("services.auth", "strict.log", url, **env)
     yield url, started.pid
     started.terminate()
@@ -61,6 +64,75 @@ def test_forwarded_addresses_are_not_believed(strict: tuple[str, int]) -> None:
         for i in range(5)
     ]
     assert statuses == [401, 401, 401, 429, 429]
+
+
+@pytest.fixture(scope="module")
+def gateway(strict: tuple[str, int]) -> Iterator[httpx.Client]:
+    """Asks as the gateway does, from its address."""
+    with httpx.Client(base_url=strict[0], transport=httpx.HTTPTransport(local_address=GATEWAY), timeout=30) as client:
+        yield client
+
+
+def through(gateway: httpx.Client, forwarded: str | bytes, **form: str) -> int:
+    headers = {b"X-Forwarded-For": forwarded.encode() if isinstance(forwarded, str) else forwarded}
+    return gateway.post("/token", data=form, headers=headers).status_code
+
+
+def test_behind_the_gateway_each_client_is_counted_by_itself(platform: Platform, gateway: httpx.Client) -> None:
+    name = platform.user("viewer")
+    wrong, right = {"username": name, "password": "wrong"}, {"username": name, "password": platform.passwords[name]}
+    assert [through(gateway, "203.0.113.1", **wrong) for _ in range(4)] == [401, 401, 401, 429]
+    assert through(gateway, "203.0.113.1", **right) == 429
+    assert through(gateway, "203.0.113.2", **right) == 200
+    found = platform.of_role("admin").audit(limit=10, actor=name).entries
+    assert {str(entry.address) for entry in found} == {"203.0.113.1", "203.0.113.2"}
+
+
+def test_what_a_client_claims_before_the_gateways_word_is_not_believed(gateway: httpx.Client) -> None:
+    name = f"nobody-{uuid4().hex[:8]}"
+    statuses = [through(gateway, f"10.0.0.{i}, 203.0.113.3", username=name, password="wrong") for i in range(5)]
+    assert statuses == [401, 401, 401, 429, 429]
+
+
+def test_a_client_with_many_ipv6_addresses_is_one(gateway: httpx.Client) -> None:
+    name = f"nobody-{uuid4().hex[:8]}"
+    statuses = [through(gateway, f"2001:db8::{i:x}", username=name, password="wrong") for i in range(5)]
+    assert statuses == [401, 401, 401, 429, 429]
+
+
+FORWARDED: list[str | bytes] = [
+    "",
+    "unknown",
+    "203.0.113.4:80",
+    "fe80::1%eth0",
+    "' OR 1=1 --",
+    "0x7f.1",
+    "," * 1000,
+    "1.1.1.1," * 5000,
+    b"\xff\xfe",
+    "[::1]",
+    "::ffff:203.0.113.5",
+    "256.1.1.1",
+]
+
+
+@pytest.mark.parametrize("forwarded", FORWARDED, ids=lambda value: repr(value[:16]))
+def test_hostile_forwarded_headers(gateway: httpx.Client, forwarded: str | bytes) -> None:
+    name = f"nobody-{uuid4().hex[:8]}"
+    assert through(gateway, forwarded, username=name, password="wrong") in (401, 429)
+
+
+def test_wrong_keys_are_throttled_and_hold_up_nobody_else(platform: Platform, gateway: httpx.Client) -> None:
+    admin = platform.of_role("admin")
+    account = admin.create_user(f"robot-{uuid4().hex[:8]}", None, "service")
+    key, other = admin.create_key(account.id).key, admin.create_key(account.id).key
+    form = {"grant_type": "client_credentials"}
+    wrong = key[:-8] + ("0" * 8 if key[-8:] != "0" * 8 else "1" * 8)
+    assert [through(gateway, "203.0.113.6", client_secret=wrong, **form) for _ in range(4)] == [401, 401, 401, 429]
+    assert through(gateway, "203.0.113.6", client_secret=other, **form) == 200  # another key at the same place
+    assert through(gateway, "203.0.113.7", client_secret=key, **form) == 200  # the key itself, elsewhere
+    viewer = {"username": "the-viewer", "password": platform.passwords["the-viewer"]}
+    assert through(gateway, "203.0.113.6", **viewer) == 200  # people there
 
 
 def test_known_and_unknown_users_are_refused_alike(platform: Platform) -> None:

@@ -21,6 +21,7 @@ def test_no_log_holds_a_secret_a_token_or_a_password(platform: Platform) -> None
     for name, log in logs.items():
         assert [value for value in hidden if value in log] == [], name
         assert re.findall(r"eyJ[A-Za-z0-9_-]{10,}\.", log) == [], name
+        assert re.findall(r"dsdc_[0-9a-f]{12}_[0-9a-f]", log) == [], name  # an API key
         assert "argon2id" not in log, name
         assert "hunter2" not in log, name
 
@@ -38,4 +39,5 @@ def test_the_audit_log_holds_no_secret_either(platform: Platform) -> None:
         rows = " ".join(str(row) for row in session.execute(text("SELECT audit_log::text FROM audit_log")))
     assert "session.begin" in rows
     assert [value for value in platform.passwords.values() if value in rows] == []
+    assert re.findall(r"dsdc_[0-9a-f]{12}_[0-9a-f]|eyJ[A-Za-z0-9_-]{10,}\\.", rows) == []
     assert "DROP TABLE" not in rows  # names that nobody has are not written down

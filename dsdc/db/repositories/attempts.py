@@ -10,6 +10,7 @@ from sqlalchemy import Select, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from dsdc.db.repositories.claims import SUSPECT, claim_statement, give_back_statement, renew_statement
 from dsdc.db.tables import StageAttempt
 
 State = Literal["pending", "running", "done", "skipped", "failed"]
@@ -37,28 +38,14 @@ class Finish:
     message: str | None = None
 
 
-#: After so many dead workers an input is claimed alone, so that it takes no others with it.
-SUSPECT = 2
-
-# A lease that ran out means a worker that was never heard of again: a crash, counted against what it had in its hands.
-_CLAIM = text("""
-    UPDATE stage_attempts AS a
-    SET state = 'running', attempts = a.attempts + 1, crashes = a.crashes + (a.state = 'running')::int,
-        fence = a.fence + 1, worker = :worker, started = clock_timestamp(),
-        lease_until = clock_timestamp() + :lease * interval '1 second',
-        available = clock_timestamp() + :lease * interval '1 second'
-    FROM (
-        SELECT id FROM stage_attempts
-        WHERE stage = :stage AND processor_id = :processor AND state IN ('pending', 'running')
-          AND available <= clock_timestamp()
-          AND (crashes + (state = 'running')::int >= :suspect) = :alone
-        ORDER BY available, id
-        LIMIT :limit
-        FOR UPDATE SKIP LOCKED
-    ) AS open
-    WHERE a.id = open.id
-    RETURNING a.id, a.input_id, a.document_id, a.attempts, a.fence, a.failures
-""")
+_TABLE = "stage_attempts"
+_CLAIM = claim_statement(
+    _TABLE,
+    scope="stage = :stage AND processor_id = :processor",
+    returning="a.id, a.input_id, a.document_id, a.attempts, a.fence, a.failures",
+)
+_RENEW = renew_statement(_TABLE)
+_RETRY = give_back_statement(_TABLE, also="category = :category, message = :message, failures = failures + :failed,")
 
 _FIND_CRASHED = text("""
     SELECT id, document_id, crashes + 1 AS crashes FROM stage_attempts
@@ -91,23 +78,6 @@ _FINISH = text("""
 _DISOWN = text("""
     UPDATE stage_attempts SET state = 'pending', lease_until = NULL, available = clock_timestamp()
     WHERE stage = :stage AND processor_id = :processor AND state = 'running' AND worker = :worker
-""")
-
-_RENEW = text("""
-    UPDATE stage_attempts AS a
-    SET lease_until = clock_timestamp() + :lease * interval '1 second',
-        available = clock_timestamp() + :lease * interval '1 second'
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:fences AS bigint[])) AS f(id, fence)
-    WHERE a.id = f.id AND a.fence = f.fence AND a.state = 'running'
-    RETURNING a.id
-""")
-
-_RETRY = text("""
-    UPDATE stage_attempts
-    SET state = 'pending', lease_until = NULL, category = :category, message = :message,
-        available = clock_timestamp() + :wait * interval '1 second', failures = failures + :failed
-    WHERE id = :id AND fence = :fence AND state = 'running'
-    RETURNING id
 """)
 
 

@@ -12,7 +12,15 @@ from typing import Any
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from dsdc.db.tables import OriginalDocument, ProcessedImage, ProcessorVersion, RejectedDocument, StageAttempt
+from dsdc.db.tables import (
+    OriginalDocument,
+    PredictionBatchItem,
+    ProcessedImage,
+    ProcessorVersion,
+    RejectedDocument,
+    StageAttempt,
+)
+from dsdc.storage import key_of
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,9 @@ class Consistency:
         d, i = OriginalDocument, ProcessedImage
         documents = self._session.scalars(select(d.file_path).where(d.id.in_(names)))
         images = self._session.scalars(select(i.image_file).distinct().where(i.image_sha256.in_(names)))
-        return set(documents) | set(images)
+        b = PredictionBatchItem
+        uploads = self._session.scalars(select(b.sha256).distinct().where(b.uploaded, b.sha256.in_(names)))
+        return set(documents) | set(images) | {key_of("uploads", name) for name in uploads}
 
     def documents_showing(self, image_sha256: str) -> list[str]:
         """Stored documents one of whose pages is this image."""

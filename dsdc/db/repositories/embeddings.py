@@ -156,6 +156,17 @@ class Embeddings:
         rows = self._session.execute(query, _ids(versions) | {"ids": list(document_ids)})
         return [PageVector(r.id, r.document_id, r.page, r.modality, as_vector(r.embedding)) for r in rows]
 
+    def sample(self, versions: Versions, limit: int) -> list[str]:
+        """At most so many stored documents with embeddings of these versions: the first by id, which is a hash."""
+        query = text("""
+            SELECT DISTINCT i.document_id FROM processed_images i
+            JOIN original_documents d ON d.id = i.document_id AND d.state = 'stored'
+            JOIN embeddings e ON e.processed_image_id = i.id AND e.processor_id = :embed
+            WHERE i.processor_id = :render ORDER BY i.document_id LIMIT :limit
+        """)
+        given = {"embed": versions.embed, "render": versions.render, "limit": limit}
+        return list(self._session.scalars(query, given))
+
     def complete(self, document_id: str, versions: Versions) -> bool:
         """Whether every page of a stored document that can be had went through all stages in these versions."""
         query = text("""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -42,9 +42,12 @@ class Predictions:
         self._session = session
 
     def add(self, prediction: NewPrediction) -> Any:
-        """Store an answer; returns the database's time of it."""
-        row = insert(Prediction).values(**asdict(prediction)).returning(Prediction.created)
-        return self._session.execute(row).scalar_one()
+        """Store an answer; returns the database's time of it. One that is stored under this id already stays."""
+        row = insert(Prediction).values(**asdict(prediction)).on_conflict_do_nothing(index_elements=["id"])
+        created = self._session.scalar(row.returning(Prediction.created))
+        if created is not None:
+            return created
+        return self._session.scalars(select(Prediction.created).where(Prediction.id == prediction.id)).one()
 
     def get(self, prediction_id: UUID) -> Prediction | None:
         return self._session.get(Prediction, prediction_id)

@@ -18,6 +18,9 @@ from dsdc.errors import Conflict, NotFound
 Role = Literal["viewer", "annotator", "model-admin", "admin", "service"]
 ROLES: tuple[Role, ...] = ("viewer", "annotator", "model-admin", "admin", "service")
 
+#: How an audited action went.
+Outcome = Literal["ok", "refused", "failed"]
+
 #: Audited actions after which the access tokens that an account holds are no longer good.
 ENDS_ACCESS = ("user.disable", "user.role", "user.password")
 
@@ -38,8 +41,8 @@ class Users:
         """Every account, by name."""
         return self._session.scalars(select(User).order_by(User.name)).all()
 
-    def add(self, name: str, *, password_hash: str, role: str) -> User:
-        """A new account.
+    def add(self, name: str, *, password_hash: str | None, role: str) -> User:
+        """A new account; without a password it is a service account's.
 
         Raises:
             Conflict: the name is taken.
@@ -55,8 +58,15 @@ class Users:
         self._session.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
 
     def change_password(self, user_id: UUID, password_hash: str) -> User:
-        """Give the account another password; everything signed in with the old one ends. Raises NotFound."""
+        """Give the account another password; everything signed in with the old one ends.
+
+        Raises:
+            NotFound: there is no such account.
+            Conflict: it is a service account.
+        """
         user = self._changing(user_id, leaves_admins=False)
+        if user.kind == "service":
+            raise Conflict(f"{user.name} is a service account, which has no password.", hint="Give it an API key.")
         user.password_hash, user.password_changed = password_hash, self._now()
         RefreshTokens(self._session).revoke_user(user_id)
         return user
@@ -84,9 +94,11 @@ class Users:
 
         Raises:
             NotFound: there is no such account.
-            Conflict: it is the last admin, and would be none any more.
+            Conflict: it is the last admin, and would be none any more; or a service account, which cannot be admin.
         """
         user = self._changing(user_id, leaves_admins=role != "admin")
+        if role == "admin" and user.kind == "service":
+            raise Conflict(f"{user.name} is a service account: only people can be admin.")
         user.role = role
         RefreshTokens(self._session).revoke_user(user_id)
         return user
@@ -182,7 +194,7 @@ class Audit:
         *,
         actor: str,
         subject: str,
-        outcome: Literal["ok", "refused", "failed"] = "ok",
+        outcome: Outcome = "ok",
         request_id: str | None = None,
         address: str | None = None,
         details: Mapping[str, Any] | None = None,
@@ -209,7 +221,12 @@ class Audit:
         )
         return {row.subject: row.at for row in self._session.execute(query)}
 
-    def entries(self, *, action: str | None = None, limit: int = 100) -> Sequence[AuditLog]:
-        """The newest entries first."""
+    def entries(self, *, before: int | None = None, limit: int = 100, **wanted: str | None) -> Sequence[AuditLog]:
+        """The newest entries first; `before` an id goes on where a page ended.
+
+        `wanted` holds what `action`, `actor`, `subject` or `outcome` must be; None takes any.
+        """
         query = select(AuditLog).order_by(AuditLog.id.desc()).limit(limit)
-        return self._session.scalars(query if action is None else query.where(AuditLog.action == action)).all()
+        for name, value in wanted.items():
+            query = query if value is None else query.where(getattr(AuditLog, name) == value)
+        return self._session.scalars(query if before is None else query.where(AuditLog.id < before)).all()

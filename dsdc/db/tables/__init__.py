@@ -1,6 +1,7 @@
 """One file a noun. Migrations own the schema; a test holds that they and these classes agree."""
 
 from dsdc.db.tables.base import Base
+from dsdc.db.tables.batches import IdempotencyKey, PredictionBatch, PredictionBatchItem
 from dsdc.db.tables.documents import OriginalDocument, RejectedDocument, Sighting
 from dsdc.db.tables.embeddings import Embedding
 from dsdc.db.tables.labels import Label
@@ -9,18 +10,22 @@ from dsdc.db.tables.pages import ProcessedImage
 from dsdc.db.tables.predictions import Prediction
 from dsdc.db.tables.runs import ProcessorVersion, StageAttempt
 from dsdc.db.tables.texts import ProcessedText, RawText
-from dsdc.db.tables.users import AuditLog, RefreshToken, User
+from dsdc.db.tables.users import ApiKey, AuditLog, RefreshToken, User
 
 __all__ = [
+    "ApiKey",
     "AuditLog",
     "Base",
     "DatasetSnapshot",
     "Embedding",
+    "IdempotencyKey",
     "Label",
     "ModelAlias",
     "ModelVersion",
     "OriginalDocument",
     "Prediction",
+    "PredictionBatch",
+    "PredictionBatchItem",
     "ProcessedImage",
     "ProcessedText",
     "ProcessorVersion",

@@ -98,7 +98,10 @@ class StoredCheck:
         return True
 
     def _throw_away(self, key: str) -> bool:
-        """A page image can be made again. Looked at once more, for a worker may have made it just now."""
+        """A page image can be made again, and an upload without a row was never accepted.
+
+        Looked at once more, for somebody may have put it there just now.
+        """
         with transaction() as session:
             known = Consistency(session).known_keys([key])
         if known or not self._is_old(key):

@@ -16,6 +16,7 @@ from PIL import Image
 from dsdc.log import get_logger
 from dsdc.processors.contract import Embedder, Vectors
 from dsdc.processors.embed.gather import Gather
+from dsdc.processors.embed.lite import build as lite
 from dsdc.processors.embed.preprocess import REDUCING_GAP
 from dsdc.processors.embed.weights import WeightsStore
 from dsdc.processors.embed.windows import Window
@@ -71,6 +72,11 @@ class OpenClipEmbedder(Embedder):
     def weights_sha256(self) -> str:
         """Without loading the model. Raises WeightsError where the weights are missing or not the pinned ones."""
         return self._encoder.sha256 if self._encoder else self._store.known().sha256
+
+    @property
+    def aligned(self) -> bool:
+        """The embedded model's towers are of two makers; one adapted from it (`dsdc clip adapt`) has another name."""
+        return self._clip.model != lite.NAME
 
     def load(self) -> Encoder:
         """The model in memory, loaded once.

@@ -1,5 +1,5 @@
 """Page images and PDF pages to text."""
 
-from dsdc.processors.ocr.reader import TesseractReader
+from dsdc.processors.ocr.reader import PageReader
 
-__all__ = ["TesseractReader"]
+__all__ = ["PageReader"]

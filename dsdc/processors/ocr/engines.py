@@ -1,4 +1,4 @@
-"""The two ways to run Tesseract: inside this process (tesserocr), or a process a page (pytesseract).
+"""What reads a page image: RapidOCR, or Tesseract inside this process (tesserocr) or a process a page (pytesseract).
 
 Through the whole reader, 12 FUNSD forms and 12 archive pages of 1,000 px, seconds of processor time a page:
 
@@ -10,179 +10,40 @@ pytesseract 5.3.0   0.182  0.274  1.03         1.44
 ==================  =====  =====  ===========  ==================
 
 Two threads read the same pages 1.96 times as fast as one. No two texts were identical: another Tesseract is another
-engine, and `params` says which.
+engine, and `params` says which. RapidOCR 3.10 on 50 forms: CER 0.110, WER 0.255, and 1.1 s an archive page; why it is
+the first choice is in `dsdc/adr/0011-two-recognisers.md`.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import queue
-import threading
-from functools import cached_property
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol
 
-from PIL import Image
-
-from dsdc.errors import DocumentError, MissingSystemPackage
-from dsdc.processors.ocr.tessdata import find_tessdata, language_hashes
-from dsdc.processors.ocr.tsv import Recognised, parse
+from dsdc.errors import SettingsError
+from dsdc.processors.ocr.engine import Engine
+from dsdc.processors.ocr.rapid import LANGUAGES, RapidOcrEngine
+from dsdc.processors.ocr.tessdata import find_tessdata
+from dsdc.processors.ocr.tesseract import PytesseractEngine, TesserocrEngine
 from dsdc.settings import Ocr
-
-#: Pages are read in parallel, so each by one thread: Tesseract's own threads make several pages at once 5 times slower.
-_ONE_THREAD = {"OMP_THREAD_LIMIT": "1"}
-_IMPORT = threading.Lock()
-
-
-class Engine(Protocol):
-    """Reads a greyscale image; may be called by several threads at once."""
-
-    name: str
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Engine, its version and the hashes of its language data."""
-
-    def recognise(self, image: Image.Image, dpi: int, scale: float, timeout_s: float | None = None) -> Recognised:
-        """Words and text of `image` (mode L); boxes divided by `scale`; `timeout_s` is `ocr.timeout_s` unless given.
-
-        Raises:
-            DocumentError: not read within `timeout_s`, or refused by the engine.
-        """
 
 
 def choose_engine(config: Ocr) -> Engine:
-    """tesserocr where it is installed, else pytesseract.
+    """The one that the settings ask for: with `auto` RapidOCR where it knows the languages, else Tesseract.
+
+    Tesseract is tesserocr where that is installed, else pytesseract.
 
     Raises:
+        SettingsError: RapidOCR is asked for languages that it does not know.
         MissingSystemPackage: no language data, or for pytesseract no `tesseract` program.
     """
+    unknown = sorted(set(config.languages.split("+")) - LANGUAGES)
+    if config.engine == "rapidocr" and unknown:
+        raise SettingsError(
+            f"RapidOCR does not know the letters of {', '.join(unknown)} (ocr.languages).",
+            hint="Set ocr.engine to auto or tesseract.",
+        )
+    if config.engine != "tesseract" and not unknown:
+        return RapidOcrEngine(config)
     tessdata = find_tessdata(config.languages)
     if importlib.util.find_spec("tesserocr") is not None:
         return TesserocrEngine(config, tessdata)
     return PytesseractEngine(config, tessdata)
-
-
-def _too_slow(config: Ocr) -> DocumentError:
-    return DocumentError(
-        f"The page was not read within {config.timeout_s} s.", hint="Raise ocr.timeout_s, or lower render.max_side."
-    )
-
-
-class TesserocrEngine:
-    """libtesseract in this process; one API object a thread at work, kept for the next page."""
-
-    name = "tesserocr"
-
-    def __init__(self, config: Ocr, tessdata: Path) -> None:
-        self._config = config
-        self._tessdata = tessdata
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    @cached_property
-    def params(self) -> dict[str, Any]:
-        version = _load_tesserocr().tesseract_version().split()[1]
-        return {
-            "engine": self.name,
-            "engine_version": version,
-            "tessdata": language_hashes(self._tessdata, self._config.languages),
-        }
-
-    def recognise(self, image: Image.Image, dpi: int, scale: float, timeout_s: float | None = None) -> Recognised:
-        api = self._borrow()
-        width, height = image.size
-        api.SetImageBytes(image.tobytes(), width, height, 1, width)
-        api.SetSourceResolution(dpi)
-        # An API that was interrupted is not given back: the next page gets a fresh one.
-        if not api.Recognize(max(int((timeout_s or self._config.timeout_s) * 1000), 1)):
-            raise _too_slow(self._config)
-        found = parse(api.GetTSVText(0), scale)
-        api.Clear()
-        # What was learned from this page must not change the next one: a page's text depends on that page alone.
-        api.ClearAdaptiveClassifier()
-        self._idle.put(api)
-        return found
-
-    def _borrow(self) -> Any:
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
-            return _load_tesserocr().PyTessBaseAPI(
-                path=str(self._tessdata), lang=self._config.languages, psm=self._config.page_segmentation
-            )
-
-
-def _load_tesserocr() -> ModuleType:
-    """Import with one OpenMP thread: the limit is read once, when the library loads.
-
-    It is taken back afterwards, so that PyTorch, which reads the same variable, keeps its threads.
-    """
-    with _IMPORT:
-        before = {key: os.environ.get(key) for key in _ONE_THREAD}
-        os.environ.update(_ONE_THREAD)
-        try:
-            import tesserocr
-        finally:
-            for key, value in before.items():
-                if value is None:
-                    os.environ.pop(key)
-                else:
-                    os.environ[key] = value
-        return tesserocr
-
-
-class PytesseractEngine:
-    """The `tesseract` program, started anew for each page."""
-
-    name = "pytesseract"
-
-    def __init__(self, config: Ocr, tessdata: Path) -> None:
-        self._config = config
-        self._tessdata = tessdata
-
-    @cached_property
-    def params(self) -> dict[str, Any]:
-        module = _load_pytesseract()
-        try:
-            version = str(module.get_tesseract_version())
-        except module.TesseractNotFoundError as error:
-            raise _no_program() from error
-        return {
-            "engine": self.name,
-            "engine_version": version,
-            "tessdata": language_hashes(self._tessdata, self._config.languages),
-        }
-
-    def recognise(self, image: Image.Image, dpi: int, scale: float, timeout_s: float | None = None) -> Recognised:
-        module = _load_pytesseract()
-        flags = f"--tessdata-dir {self._tessdata} --psm {self._config.page_segmentation} --dpi {dpi}"
-        try:
-            tsv: bytes = module.image_to_data(
-                image,
-                lang=self._config.languages,
-                config=flags,
-                timeout=timeout_s or self._config.timeout_s,
-                output_type=module.Output.BYTES,
-            )
-        except module.TesseractNotFoundError as error:
-            raise _no_program() from error
-        except module.TesseractError as error:
-            raise DocumentError(f"Tesseract refused the page: {error.message}") from error
-        except RuntimeError as error:  # pytesseract's way to report its time-out
-            raise _too_slow(self._config) from error
-        return parse(tsv.decode("utf-8", errors="replace"), scale)
-
-
-def _load_pytesseract() -> ModuleType:
-    """pytesseract, its children limited to one thread without touching this process's own environment."""
-    import pytesseract
-
-    with _IMPORT:
-        pytesseract.pytesseract.environ = {**os.environ, **_ONE_THREAD}
-    return pytesseract
-
-
-def _no_program() -> MissingSystemPackage:
-    return MissingSystemPackage("The program `tesseract` is not installed.", hint="Run: apt-get install tesseract-ocr")

@@ -1,4 +1,4 @@
-"""Text of pages: the PDF's own where it is good, else Tesseract's."""
+"""Text of pages: the PDF's own where it is good, else what an engine recognises."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from dsdc.errors import BytesMissing, DocumentError, StorageError
 from dsdc.processors import media_type as types
 from dsdc.processors.contract import PageSource, PageText, TextReader
 from dsdc.processors.mail.body import lost_characters
-from dsdc.processors.ocr.engines import Engine, choose_engine
+from dsdc.processors.ocr.engine import Engine
+from dsdc.processors.ocr.engines import choose_engine
 from dsdc.processors.ocr.layer import Layers, why_bad
 from dsdc.processors.ocr.recognise import recognise, recognition_params
 from dsdc.settings import Ocr
 
 
-class TesseractReader(TextReader):
+class PageReader(TextReader):
     """Decides page by page; `notes["layer"]` says what became of a PDF's text layer, and why."""
 
-    name: ClassVar[str] = "tesseract-reader"
-    version: ClassVar[str] = "2"
+    name: ClassVar[str] = "page-reader"
+    version: ClassVar[str] = "3"
 
     def __init__(self, config: Ocr, engine: Engine | None = None) -> None:
-        """`engine` is tesserocr where it is installed, else pytesseract, unless one is given."""
+        """`engine` is the one of the settings unless one is given."""
         self._config = config
         self._given = engine
         self._layers = Layers()
@@ -53,9 +54,7 @@ class TesseractReader(TextReader):
         """
         return {
             **self._engine.params,
-            "languages": self._config.languages,
-            "page_segmentation": self._config.page_segmentation,
-            **recognition_params(self._config),
+            **recognition_params(self._config, self._engine),
             "min_layer_chars": self._config.min_layer_chars,
             "min_layer_printable": self._config.min_layer_printable,
             "pdfium": str(pypdfium2.version.PDFIUM_INFO),

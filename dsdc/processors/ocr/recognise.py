@@ -33,7 +33,7 @@ from PIL import Image
 from dsdc.errors import DocumentError
 from dsdc.processors.contract import PageText
 from dsdc.processors.ocr import orientation, scale, skew
-from dsdc.processors.ocr.engines import Engine
+from dsdc.processors.ocr.engine import Engine
 from dsdc.processors.ocr.tsv import Recognised
 from dsdc.processors.render.codec import decode, stored_dpi
 from dsdc.settings import Ocr
@@ -41,12 +41,13 @@ from dsdc.settings import Ocr
 _MARGIN_INCHES = 0.1  # of paper left around a sample
 
 
-def recognition_params(config: Ocr) -> dict[str, Any]:
+def recognition_params(config: Ocr, engine: Engine) -> dict[str, Any]:
     """What decides the text besides the engine; JSON values."""
+    enlarged = {"enlarge_below_dpi": scale.ENLARGE_BELOW_DPI, "enlargement": scale.ENLARGEMENT}
+    turned = engine.turns or _orientation_params()
     return {
-        "enlarge_below_dpi": scale.ENLARGE_BELOW_DPI,
-        "enlargement": scale.ENLARGEMENT,
-        "orientation": _orientation_params() if config.orientation else None,
+        **(enlarged if engine.enlarges else {}),
+        "orientation": turned if config.orientation else None,
         "deskew": _deskew_params() if config.deskew else None,
         "pillow": PIL.__version__,
     }
@@ -86,10 +87,12 @@ def recognise(image_path: Path, engine: Engine, config: Ocr) -> PageText:
     image = decode(image_path.read_bytes())
     grey = image.convert("L")
     degrees = skew.lean(grey) if config.deskew else 0.0
-    page = _Shown(*scale.prepare(grey, stored_dpi(image), degrees))
+    page = _Shown(*scale.prepare(grey, stored_dpi(image), degrees, enlarge=engine.enlarges))
     found = engine.recognise(page.grey, page.dpi, page.times)
     notes: dict[str, Any] = {"dpi": page.dpi, "enlarged": page.times}
-    if config.orientation:
+    if found.rotated:
+        notes["rotated"] = found.rotated
+    elif config.orientation and not engine.turns:
         found, told = _right_way_up(page, found, engine, config.page_segmentation, deadline)
         notes |= told
     if degrees:

@@ -38,17 +38,20 @@ def resolution(size: tuple[int, int], dpi: int | None) -> int:
     return max(1, round(longest / _PAGE_INCHES))
 
 
-def prepare(image: Image.Image, dpi: int | None, degrees: float = 0.0) -> tuple[Image.Image, int, int]:
+def prepare(
+    image: Image.Image, dpi: int | None, degrees: float = 0.0, *, enlarge: bool = True
+) -> tuple[Image.Image, int, int]:
     """The greyscale image to read, its resolution, and how many times the page image it is (1 or 2).
 
     Args:
         image: the page, in any mode.
         dpi: what the page image says.
         degrees: by which to turn it clockwise.
+        enlarge: small scans, for an engine that reads them better so.
     """
     grey = image.convert("L")
     real = resolution(image.size, dpi)
-    times = ENLARGEMENT if real < ENLARGE_BELOW_DPI else 1
+    times = ENLARGEMENT if enlarge and real < ENLARGE_BELOW_DPI else 1
     if degrees:
         grey = straightened(grey, degrees, times)
     elif times > 1:

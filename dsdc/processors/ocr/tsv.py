@@ -14,11 +14,15 @@ _COLUMNS = 12
 
 @dataclass(frozen=True)
 class Recognised:
-    """What an engine read: `text` has a line a line, and an empty line between paragraphs; boxes in its own pixels."""
+    """What an engine read: `text` has a line a line, and an empty line between paragraphs; boxes in its own pixels.
+
+    `rotated`: degrees clockwise by which an engine that turns pages itself turned this one to read it.
+    """
 
     words: tuple[Word, ...]
     text: str
     stripped: int = 0
+    rotated: int = 0
 
     @property
     def confidence(self) -> float | None:

@@ -81,10 +81,10 @@ class _Work:
         self._page_cpu_s = parsing.page_cpu_s
         self._read_cpu_s = parsing.page_cpu_s + ocr.timeout_s
         from dsdc.processors.mail import MailUnpacker
-        from dsdc.processors.ocr import TesseractReader
+        from dsdc.processors.ocr import PageReader
         from dsdc.processors.render import PageRenderer
 
-        self._renderer, self._reader, self._unpacker = PageRenderer(render), TesseractReader(ocr), MailUnpacker()
+        self._renderer, self._reader, self._unpacker = PageRenderer(render), PageReader(ocr), MailUnpacker()
         self._kinds: dict[str, Callable[[dict[str, Any]], Answers]] = {
             "pages": self._pages,
             "page_count": self._page_count,

@@ -26,7 +26,7 @@ from dsdc.settings import Ocr, Parsing, Render
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-_HEAVY_BYTES = 400 << 20  # a child that reads has some 150 MB
+_HEAVY_BYTES = 1 << 30  # a child that reads has some 450 MB, most of it for what recognises lines
 
 
 class Parsers:

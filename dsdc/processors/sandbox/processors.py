@@ -10,7 +10,7 @@ from pathlib import Path
 from dsdc.errors import CrashesParsers, DocumentError, ParserDied, ParserKilled, StorageError, TookTooLong, TooLarge
 from dsdc.processors.contract import Attachment, DamagedPage, EncodedPage, PageSource, PageText
 from dsdc.processors.mail import MailUnpacker
-from dsdc.processors.ocr import TesseractReader
+from dsdc.processors.ocr import PageReader
 from dsdc.processors.render import PageRenderer
 from dsdc.processors.sandbox import protocol
 from dsdc.processors.sandbox.parsers import Parsers
@@ -122,7 +122,7 @@ def _documents_fault(header: dict[str, object]) -> DocumentError:
     return error if isinstance(error, DocumentError) else DocumentError(error.message, hint=error.hint)
 
 
-class SandboxedReader(TesseractReader):
+class SandboxedReader(PageReader):
     """Reads as many pages at once as there may be children."""
 
     def __init__(self, config: Ocr, parsers: Parsers) -> None:

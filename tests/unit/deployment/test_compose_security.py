@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import re
 from typing import Any
 
 import pytest
 
 from dsdc.settings import MIN_SECRET
-from tests.compose_model import JOBS, OWN_IMAGE, compose_files, environment, own_services, services
+from tests.compose_model import JOBS, OWN_IMAGE, TOP, compose_files, defaults, environment, own_services, read, services
 
 EVERY = sorted(services().items())
 #: Service -> what it may do differently, and why.
@@ -80,7 +82,21 @@ def test_stores_are_out_of_reach() -> None:
     for name in inside:
         assert services()[name]["networks"] == ["back-tier"], name
     for name in ("gateway", "streamlit"):
-        assert services()[name]["networks"] == ["front-tier"], name
+        assert list(services()[name]["networks"]) == ["front-tier"], name
+
+
+def test_clients_are_told_apart_by_the_gateways_word_alone() -> None:
+    """Its address is fixed, no other container can get it, and it is all that auth and predict believe."""
+    front = read(TOP)["networks"]["front-tier"]["ipam"]["config"][0]
+    subnet, others = (ipaddress.ip_network(defaults(front[key])) for key in ("subnet", "ip_range"))
+    gateway = ipaddress.ip_address(defaults(services()["gateway"]["networks"]["front-tier"]["ipv4_address"]))
+    assert gateway in subnet
+    assert others.subnet_of(subnet)
+    assert gateway not in others
+    believed = {name: environment(service).get("DSDC_WEB_TRUSTED_PROXIES") for name, service in services().items()}
+    assert {name for name, value in believed.items() if value} == {"auth", "predict"}
+    for name in ("auth", "predict"):
+        assert json.loads(str(believed[name])) == [f"{gateway}/32"]
 
 
 def test_each_container_gets_the_secrets_of_its_own_role() -> None:

@@ -35,6 +35,8 @@ class Echo(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         for name in ("Host", "X-Forwarded-For", "X-Forwarded-Proto", "Authorization", "Upgrade"):
             self.send_header(f"Got-{name}", self.headers.get(name, ""))
+        if self.path == "/v1/batches":
+            self.send_header("Location", "/v1/batches/7")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body.encode())
@@ -195,6 +197,14 @@ def test_uploads_pass_to_predict_and_large_bodies_nowhere_else(gateway: httpx.Cl
     two_mb = b"x" * (2 << 20)
     assert gateway.post("/api/v1/predict", content=two_mb).json()["size"] == len(two_mb)
     assert gateway.post("/auth/users", content=two_mb).status_code == 413
+
+
+def test_large_batches_pass_and_are_found_again_from_outside(gateway: httpx.Client) -> None:
+    much = b"x" * (70 << 20)
+    answer = gateway.post("/api/v1/batches", content=much)
+    assert answer.json() == {"path": "/v1/batches", "port": answer.json()["port"], "size": len(much)}
+    assert answer.headers["Location"] == "/api/v1/batches/7"
+    assert gateway.post("/api/v1/predict", content=much).status_code == 413
 
 
 def test_signing_in_again_and_again_is_slowed_down(gateway: httpx.Client) -> None:

@@ -56,6 +56,16 @@ def test_fewer_documents_than_folds_is_said_so() -> None:
         make_folds(np.array([0, 0, 1]), np.arange(3), folds=5, seed=0)
 
 
+def test_many_classes_of_a_few_documents_each_are_dealt_out() -> None:
+    labels, groups = np.repeat(np.arange(40), 3), np.arange(120) // 2
+    folds = make_folds(labels, groups, folds=5, seed=0)
+    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(120))
+    assert {len(fold.test) for fold in folds} == {24}
+    assert not any(set(groups[fold.test]) & set(groups[fold.train]) for fold in folds)
+    again = make_folds(labels, groups, folds=5, seed=0)
+    assert all(np.array_equal(one.test, two.test) for one, two in zip(folds, again, strict=True))
+
+
 def test_equal_hashes_are_one_group() -> None:
     assert duplicate_groups(sha256=["a", "b", "a", "c"]).tolist() == [0, 1, 0, 2]
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from dsdc.processors.contract import PageSource, PageText, Word
-from dsdc.processors.ocr import TesseractReader
+from dsdc.processors.ocr import PageReader
 from dsdc.settings import Ocr
 
 pytestmark = pytest.mark.corpus
@@ -56,7 +56,7 @@ def test_forms_are_read_with_few_errors_because_they_are_enlarged(
 
     def error_rate(dpi: int | None) -> float:
         sources = [stored(name, image, dpi) for name, image in zip(names, images, strict=True)]
-        found = list(TesseractReader(Ocr()).read(sources))
+        found = list(PageReader(Ocr(engine="tesseract")).read(sources))
         assert all(isinstance(page, PageText) for page in found)
         return sum(_errors(t, p.words, edit_distance) for t, p in zip(truths, found, strict=True)) / characters
 

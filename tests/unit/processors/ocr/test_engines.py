@@ -1,4 +1,4 @@
-"""Both engines, real, against one contract."""
+"""All engines, real, against one contract."""
 
 from __future__ import annotations
 
@@ -13,22 +13,35 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dsdc.errors import DocumentError, MissingSystemPackage
+from dsdc.errors import DocumentError, MissingSystemPackage, SettingsError
 from dsdc.processors.contract import PageSource, PageText
-from dsdc.processors.ocr import TesseractReader
-from dsdc.processors.ocr.engines import Engine, PytesseractEngine, TesserocrEngine, choose_engine
+from dsdc.processors.ocr import PageReader
+from dsdc.processors.ocr.engine import Engine
+from dsdc.processors.ocr.engines import choose_engine
+from dsdc.processors.ocr.rapid import RapidOcrEngine
 from dsdc.processors.ocr.tessdata import find_tessdata
+from dsdc.processors.ocr.tesseract import PytesseractEngine, TesserocrEngine
 from dsdc.processors.render import decode
 from dsdc.settings import Ocr
 
-ENGINES = [TesserocrEngine, PytesseractEngine]
+ENGINES: list[Callable[[Ocr], Engine]] = [
+    lambda config: TesserocrEngine(config, find_tessdata("eng")),
+    lambda config: PytesseractEngine(config, find_tessdata("eng")),
+    RapidOcrEngine,
+]
 
 
-@pytest.fixture(params=ENGINES, ids=["tesserocr", "pytesseract"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    if request.param is TesserocrEngine:
+@pytest.fixture(params=ENGINES, ids=["tesserocr", "pytesseract", "rapidocr"])
+def made(request: pytest.FixtureRequest) -> Callable[[Ocr], Engine]:
+    """Makes an engine."""
+    if request.param is ENGINES[0]:
         pytest.importorskip("tesserocr", reason="tesserocr is not installed here")
-    return request.param(Ocr(), find_tessdata("eng"))
+    return request.param
+
+
+@pytest.fixture
+def engine(made: Callable[[Ocr], Engine]) -> Engine:
+    return made(Ocr())
 
 
 def test_a_typed_page_is_read_with_lines_boxes_and_confidence(
@@ -39,7 +52,7 @@ def test_a_typed_page_is_read_with_lines_boxes_and_confidence(
     edit_distance: Callable[[str, str], int],
 ) -> None:
     image = scan_of(lines)
-    (page,) = TesseractReader(Ocr(), engine).read([stored("page", image, 200)])
+    (page,) = PageReader(Ocr(), engine).read([stored("page", image, 200)])
     assert isinstance(page, PageText)
     assert page.extraction == "ocr"
     read = [line for line in page.text.splitlines() if line]
@@ -60,7 +73,7 @@ def test_paragraphs_are_kept_apart(
     engine: Engine, scan_of: Callable[..., Image.Image], stored: Callable[..., PageSource]
 ) -> None:
     lines = ["The first paragraph speaks of apples.", "", "", "", "The second paragraph speaks of oranges."]
-    (page,) = TesseractReader(Ocr(), engine).read([stored("page", scan_of(lines), 200)])
+    (page,) = PageReader(Ocr(), engine).read([stored("page", scan_of(lines), 200)])
     assert isinstance(page, PageText)
     assert page.text == "The first paragraph speaks of apples.\n\nThe second paragraph speaks of oranges."
 
@@ -69,9 +82,9 @@ def test_boxes_of_an_enlarged_page_are_in_the_pages_own_pixels(
     engine: Engine, lines: tuple[str, ...], scan_of: Callable[..., Image.Image], stored: Callable[..., PageSource]
 ) -> None:
     image = scan_of(lines, dpi=90)
-    (page,) = TesseractReader(Ocr(), engine).read([stored("small", image)])
+    (page,) = PageReader(Ocr(), engine).read([stored("small", image)])
     assert isinstance(page, PageText)
-    assert page.notes["enlarged"] == 2
+    assert page.notes["enlarged"] == (2 if engine.enlarges else 1)
     assert "48213" in page.text
     assert max(word.left + word.width for word in page.words) <= image.width
     assert min(word.left for word in page.words) == pytest.approx(72 / 72 * 90, abs=4)
@@ -79,19 +92,19 @@ def test_boxes_of_an_enlarged_page_are_in_the_pages_own_pixels(
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB"])
 def test_a_blank_page_is_a_success_without_words(engine: Engine, stored: Callable[..., PageSource], mode: str) -> None:
-    (page,) = TesseractReader(Ocr(), engine).read([stored("blank", Image.new(mode, (850, 1100), "white"))])
+    (page,) = PageReader(Ocr(), engine).read([stored("blank", Image.new(mode, (850, 1100), "white"))])
     assert page == PageText("", "ocr", None, (), page.notes)  # type: ignore[union-attr]
 
 
 def test_a_page_takes_no_longer_than_it_may(
-    engine: Engine, scan_of: Callable[..., Image.Image], stored: Callable[..., PageSource]
+    made: Callable[[Ocr], Engine], scan_of: Callable[..., Image.Image], stored: Callable[..., PageSource]
 ) -> None:
     quarter = scan_of(["all work and no play makes a very long line of text for a page indeed"] * 40, dpi=300)
     dense = Image.new("L", (quarter.width * 2, quarter.height * 2), 255)  # 10 s of work and more
     for place in ((0, 0), (quarter.width, 0), (0, quarter.height), quarter.size):
         dense.paste(quarter, place)
     config = Ocr(timeout_s=2)
-    reader = TesseractReader(config, engine=type(engine)(config, find_tessdata("eng")))
+    reader = PageReader(config, engine=made(config))
     slow, quick = reader.read([stored("dense", dense, 300), stored("blank", Image.new("L", (400, 400), 255), 100)])
     assert isinstance(slow, DocumentError)
     assert "2 s" in str(slow)
@@ -109,30 +122,41 @@ def test_what_was_read_before_does_not_change_a_page(
 ) -> None:
     page = stored("page", scan_of(lines, dpi=110), 110)
     other = stored("other", scan_of(["Quarterly budget 1997", "Tobacco 12,400", "Filters 3,310"], dpi=110), 110)
-    first, _, again = TesseractReader(Ocr(), engine).read([page, other, page])
+    first, _, again = PageReader(Ocr(), engine).read([page, other, page])
     assert first == again
 
 
 def test_engines_and_languages_have_parameters_of_their_own() -> None:
     pytest.importorskip("tesserocr", reason="tesserocr is not installed here")
-    readers = [TesseractReader(Ocr(), kind(Ocr(), find_tessdata("eng"))) for kind in ENGINES]
-    assert readers[0].params_hash != readers[1].params_hash
-    for reader in readers:
+    readers = [PageReader(Ocr(), make(Ocr())) for make in ENGINES]
+    assert len({reader.params_hash for reader in readers}) == 3
+    assert {len(sha256) for sha256 in readers[2].params["models"].values()} == {64}
+    for reader in readers[:2]:
         assert reader.params["engine_version"][0].isdigit()
         assert len(reader.params["tessdata"]["eng"]) == 64
-    other = TesseractReader(Ocr(page_segmentation=6), readers[0]._engine)
+    single = Ocr(engine="tesseract", page_segmentation=6)
+    other = PageReader(single)
     assert other.params_hash != readers[0].params_hash
 
 
 def test_the_engine_is_chosen_by_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tesserocr", reason="tesserocr is not installed here")
-    assert choose_engine(Ocr()).name == "tesserocr"
+    assert choose_engine(Ocr(engine="tesseract")).name == "tesserocr"
     monkeypatch.setitem(sys.modules, "tesserocr", None)  # Python's own way to make an import fail
-    assert choose_engine(Ocr()).name == "pytesseract"
+    assert choose_engine(Ocr(engine="tesseract")).name == "pytesseract"
+
+
+def test_rapidocr_reads_the_languages_that_it_knows_and_tesseract_the_others() -> None:
+    assert choose_engine(Ocr()).name == "rapidocr"
+    assert choose_engine(Ocr(languages="eng+deu+jpn")).name == "rapidocr"
+    with pytest.raises(MissingSystemPackage, match="tesseract-ocr-rus"):
+        choose_engine(Ocr(languages="eng+rus"))
+    with pytest.raises(SettingsError, match="does not know the letters of rus"):
+        choose_engine(Ocr(engine="rapidocr", languages="eng+rus"))
 
 
 def test_missing_language_data_names_the_package() -> None:
-    reader = TesseractReader(Ocr(languages="eng+xyz_tra"))
+    reader = PageReader(Ocr(languages="eng+xyz_tra"))
     with pytest.raises(MissingSystemPackage, match="apt-get install tesseract-ocr tesseract-ocr-xyz-tra"):
         reader.params  # noqa: B018
 
@@ -151,7 +175,7 @@ def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import pytesseract
 
     monkeypatch.setattr(pytesseract.pytesseract, "tesseract_cmd", "/nonexistent/tesseract")
-    reader = TesseractReader(Ocr(), PytesseractEngine(Ocr(), find_tessdata("eng")))
+    reader = PageReader(Ocr(), PytesseractEngine(Ocr(), find_tessdata("eng")))
     with pytest.raises(MissingSystemPackage, match="apt-get install tesseract-ocr"):
         reader.params  # noqa: B018
 
@@ -169,7 +193,7 @@ def test_pytesseracts_children_have_one_thread_and_this_process_keeps_its_own(
     monkeypatch.setattr(pytesseract.pytesseract, "tesseract_cmd", str(wrapper))
     PytesseractEngine(Ocr(), find_tessdata("eng")).recognise(Image.new("L", (200, 100), 255), 200, 1)
     assert seen.read_text().strip() == "1"
-    choose_engine(Ocr()).params  # noqa: B018  # loads the library
+    choose_engine(Ocr(engine="tesseract")).params  # noqa: B018  # loads the library
     assert "OMP_THREAD_LIMIT" not in os.environ
 
 
@@ -195,6 +219,6 @@ def test_a_broken_stored_image_is_that_pages_error_alone(
     good, bad = stored("good", scan_of(lines), 200), stored("bad", scan_of(lines), 200)
     bad.image.write_bytes(bad.image.read_bytes()[:2000])
     decode(good.image.read_bytes())
-    first, second = TesseractReader(Ocr()).read([bad, good])
+    first, second = PageReader(Ocr()).read([bad, good])
     assert isinstance(first, DocumentError)
     assert isinstance(second, PageText)

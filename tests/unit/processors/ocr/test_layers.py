@@ -12,7 +12,7 @@ from reportlab.pdfgen import canvas
 
 from dsdc.errors import BytesMissing
 from dsdc.processors.contract import PageSource, PageText
-from dsdc.processors.ocr import TesseractReader
+from dsdc.processors.ocr import PageReader
 from dsdc.settings import Ocr
 
 PageOf = Callable[..., PageSource]
@@ -20,7 +20,7 @@ PdfWith = Callable[..., Path]
 
 
 def _read(page: PageSource) -> PageText:
-    (found,) = TesseractReader(Ocr()).read([page])
+    (found,) = PageReader(Ocr()).read([page])
     assert isinstance(found, PageText)
     return found
 
@@ -131,8 +131,8 @@ def test_private_use_glyphs_are_not_text(
 
 def test_thresholds_come_from_the_settings(lines: Sequence[str], pdf_with: PdfWith, page_of: PageOf) -> None:
     page = page_of(pdf_with("short.pdf", text=["Invoice 42"]))
-    (short,) = TesseractReader(Ocr(min_layer_chars=9)).read([page])
-    (long,) = TesseractReader(Ocr(min_layer_chars=10)).read([page])
+    (short,) = PageReader(Ocr(min_layer_chars=9)).read([page])
+    (long,) = PageReader(Ocr(min_layer_chars=10)).read([page])
     assert [short.extraction, long.extraction] == ["text-layer", "ocr"]  # type: ignore[union-attr]
 
 
@@ -156,7 +156,7 @@ def test_a_missing_image_or_document_is_that_pages_error_alone(
     no_image = PageSource(good.document, good.media_type, 1, tmp_path / "gone.png")
     no_document = PageSource(tmp_path / "gone.pdf", good.media_type, 1, good.image)
     scan = PageSource(tmp_path / "x.png", "image/png", 1, tmp_path / "gone.png")
-    found = list(TesseractReader(Ocr()).read([no_image, good, no_document, good, scan]))
+    found = list(PageReader(Ocr()).read([no_image, good, no_document, good, scan]))
     assert [type(one) for one in found] == [BytesMissing, PageText, BytesMissing, PageText, BytesMissing]
 
 
@@ -176,5 +176,5 @@ def test_pages_of_one_document_are_decided_one_by_one(
         image = tmp_path / f"mixed-{page.page}.png"
         image.write_bytes(encode(page.image, page.dpi))
         sources.append(PageSource(mixed, "application/pdf", page.page, image))
-    found = list(TesseractReader(Ocr()).read([*sources, sources[0]]))
+    found = list(PageReader(Ocr()).read([*sources, sources[0]]))
     assert [page.extraction for page in found] == ["text-layer", "ocr", "text-layer"]  # type: ignore[union-attr]

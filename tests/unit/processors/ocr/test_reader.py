@@ -8,7 +8,7 @@ from PIL import Image
 
 from dsdc.errors import DocumentError
 from dsdc.processors.contract import PageSource, PageText
-from dsdc.processors.ocr import TesseractReader
+from dsdc.processors.ocr import PageReader
 from dsdc.processors.ocr.scale import prepare, resolution
 from dsdc.processors.ocr.tsv import Recognised, parse, sound
 from dsdc.settings import Ocr
@@ -20,6 +20,7 @@ class CountingEngine:
     """Reads the width of the image as its text."""
 
     name = "counting"
+    enlarges = turns = False
     params: dict[str, Any] = {"engine": "counting"}  # noqa: RUF012
 
     def __init__(self) -> None:
@@ -31,9 +32,6 @@ class CountingEngine:
             raise DocumentError("unlucky")
         return Recognised((), str(image.width))
 
-    def orientation(self, image: Image.Image) -> tuple[int, float] | None:
-        return None
-
 
 PLAIN = Ocr(orientation=False, deskew=False)
 
@@ -44,7 +42,7 @@ def pages(stored: Callable[..., PageSource]) -> list[PageSource]:
 
 
 def test_results_come_in_order_and_an_error_stands_in_its_place(pages: list[PageSource]) -> None:
-    found = list(TesseractReader(PLAIN, CountingEngine()).read(pages))
+    found = list(PageReader(PLAIN, CountingEngine()).read(pages))
     assert [page.text if isinstance(page, PageText) else str(page) for page in found] == [
         "unlucky" if width == 1013 else str(width) for width in range(1000, 1030)
     ]
@@ -52,7 +50,7 @@ def test_results_come_in_order_and_an_error_stands_in_its_place(pages: list[Page
 
 def test_a_page_is_read_when_it_is_asked_for(pages: list[PageSource]) -> None:
     engine = CountingEngine()
-    results = TesseractReader(PLAIN, engine).read(pages)
+    results = PageReader(PLAIN, engine).read(pages)
     assert engine.calls == 0
     next(results)
     assert engine.calls == 1
@@ -93,7 +91,7 @@ def test_what_was_stripped_is_noted(stored: Callable[..., PageSource]) -> None:
         def recognise(self, image: Image.Image, dpi: int, scale: float) -> Recognised:
             return parse("5\t1\t1\t1\t1\t1\t0\t0\t9\t9\t90\tn\x00ul")
 
-    (page,) = TesseractReader(PLAIN, Nul()).read([stored("p", Image.new("L", (1700, 2200)), 200)])
+    (page,) = PageReader(PLAIN, Nul()).read([stored("p", Image.new("L", (1700, 2200)), 200)])
     assert isinstance(page, PageText)
     assert (page.text, page.notes["stripped"]) == ("nul", 1)
 

@@ -15,9 +15,11 @@ from PIL import Image, ImageOps
 from dsdc.errors import CorruptFile, DocumentError
 from dsdc.processors.contract import PageSource, PageText, Word
 from dsdc.processors.ocr import orientation, skew
-from dsdc.processors.ocr.engines import Engine, PytesseractEngine, TesserocrEngine, choose_engine
+from dsdc.processors.ocr.engine import Engine
+from dsdc.processors.ocr.engines import choose_engine
 from dsdc.processors.ocr.recognise import recognise, recognition_params
 from dsdc.processors.ocr.tessdata import find_tessdata
+from dsdc.processors.ocr.tesseract import PytesseractEngine, TesserocrEngine
 from dsdc.processors.ocr.tsv import Recognised
 from dsdc.settings import Ocr
 
@@ -47,6 +49,14 @@ class Counting:
         return self.engine.name
 
     @property
+    def enlarges(self) -> bool:
+        return self.engine.enlarges
+
+    @property
+    def turns(self) -> bool:
+        return self.engine.turns
+
+    @property
     def params(self) -> dict[str, Any]:
         return self.engine.params
 
@@ -59,7 +69,7 @@ class Counting:
 
 @pytest.fixture
 def engine() -> Counting:
-    return Counting(choose_engine(Ocr()))
+    return Counting(choose_engine(Ocr(engine="tesseract")))
 
 
 @pytest.fixture
@@ -185,7 +195,7 @@ def test_both_can_be_switched_off(letter: Image.Image, engine: Counting, stored:
     assert "Madam" not in found.text
     found = recognise(stored("askew", leaning(9)(letter), 150).image, engine, Ocr(deskew=False))
     assert "skew" not in found.notes
-    default, off = recognition_params(Ocr()), recognition_params(Ocr(orientation=False, deskew=False))
+    default, off = (recognition_params(c, engine) for c in (Ocr(), Ocr(orientation=False, deskew=False)))
     assert (off["orientation"], off["deskew"]) == (None, None)
     assert default["orientation"]["sure"] == orientation.SURE
     assert default["deskew"]["from"] == skew.STRAIGHTEN_FROM

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from reportlab.pdfgen import canvas
 
 from dsdc.errors import BytesMissing, CorruptFile, ParserDied, StorageError, TookTooLong, TooLarge
-from dsdc.processors.contract import DamagedPage, EncodedPage, PageSource
-from dsdc.processors.ocr import TesseractReader
+from dsdc.processors.contract import DamagedPage, EncodedPage, PageSource, PageText
+from dsdc.processors.ocr import PageReader
 from dsdc.processors.render import PageRenderer
 from dsdc.processors.sandbox import Parsers, SandboxedReader, SandboxedRenderer, protocol
 from dsdc.settings import Ocr, Parsing, Render
@@ -223,9 +223,21 @@ def test_pages_are_read_in_parallel_and_given_in_order(parsers: Callable[..., Pa
         (tmp_path / f"{page.page}.png").write_bytes(page.data)
         sources.append(PageSource(source, PDF, page.page, tmp_path / f"{page.page}.png"))
     found = list(SandboxedReader(Ocr(), pool).read(sources))
-    assert found == list(TesseractReader(Ocr()).read(sources))
+    assert found == list(PageReader(Ocr()).read(sources))
     assert [text.text for text in found] == [f"Page number {n} of this document" for n in range(1, 6)]
     assert len(children()) == 2
+
+
+def test_one_child_recognises_page_after_page(parsers: Callable[..., Parsers], tmp_path: Path) -> None:
+    page = Image.new("L", (1700, 2200), 255)
+    ImageDraw.Draw(page).text((200, 300), "Recognised and not read from a layer", font_size=48, fill=0)
+    page.save(tmp_path / "scan.png")
+    scan = PageSource(tmp_path / "scan.png", "image/png", 1, tmp_path / "scan.png")
+    reader = SandboxedReader(Ocr(), parsers(processes=1))
+    assert reader.read_page(scan).text == "Recognised and not read from a layer"
+    first = [child.pid for child in children()]
+    assert all(isinstance(found, PageText) for found in reader.read([scan] * 3))
+    assert [child.pid for child in children()] == first
 
 
 def test_a_page_whose_image_is_gone_is_the_only_one_to_fail(parsers: Callable[..., Parsers], tmp_path: Path) -> None:
