@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,23 +57,32 @@ def evaluate_files(
     require_match(f"{served.name} version {served.version}", classifier.origin, assembly.processors)
     taxonomy = Taxonomy.from_settings(config.taxonomy)
     chain, done, failed = Chain(assembly, config.render.max_pages), [], 0
-    for number, (file, label) in enumerate(rows, start=1):
+    # As many at once as there are parsers; one of them is embedded or judged while the others are read.
+    with ThreadPoolExecutor(config.parsing.at_once, thread_name_prefix="evaluate") as pool:
+        answers = pool.map(partial(_ask, chain, classifier, assembly), (root / file for file, _ in rows))
         try:
-            verdict = _classify(chain, classifier, assembly, root / file)
-            done.append(_Scored(file, taxonomy.find(label) or label, verdict))
-        except (DocumentError, OSError) as error:
-            failed += 1
-            log.warning("evaluate.unreadable", file=file, error=str(error))
-        if progress is not None:
-            progress(number, len(rows) - number)
+            for number, ((file, label), verdict) in enumerate(zip(rows, answers, strict=True), start=1):
+                if verdict is None:
+                    failed += 1
+                else:
+                    done.append(_Scored(file, taxonomy.find(label) or label, verdict))
+                if progress is not None:
+                    progress(number, len(rows) - number)
+        finally:
+            pool.shutdown(cancel_futures=True)  # whoever interrupts does not wait for what has not begun
     if predictions is not None:
         _write(predictions, done)
     return {"model": f"{served.name} {served.version}", "failed": failed} | _figures(done, classifier.classes)
 
 
-def _classify(chain: Chain, classifier: Classifier, assembly: Assembly, path: Path) -> Verdict:
-    with chain.run(path.read_bytes()) as (passed, _):
-        return classifier.classify(blocks_of([passed.known()], assembly.processors))
+def _ask(chain: Chain, classifier: Classifier, assembly: Assembly, path: Path) -> Verdict | None:
+    """The answer; None for a file that cannot be read, which is told."""
+    try:
+        with chain.run(path.read_bytes()) as (passed, _):
+            return classifier.classify(blocks_of([passed.known()], assembly.processors))
+    except (DocumentError, OSError) as error:
+        log.warning("evaluate.unreadable", file=str(path), error=str(error))
+        return None
 
 
 def _figures(done: list[_Scored], classes: tuple[str, ...]) -> dict[str, Any]:

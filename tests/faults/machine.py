@@ -298,7 +298,7 @@ class Site:
 
     def __init__(self, server: EmbeddedServer, folder: Path) -> None:
         self.server = server
-        make_project(folder)
+        make_project(folder, ocr_engine="tesseract")
         # Servers for tests forget their last commits when they crash, which no real one may.
         admin(server.url(), f'ALTER ROLE "{server.owner}" SET synchronous_commit = on')
         url = server.url("machine").render_as_string(hide_password=False)

@@ -70,7 +70,7 @@ def another_project(folder: Path, postgres: URL, template: str, **environment: s
     admin(postgres, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     before = dict(os.environ)
     os.environ |= {
-        "DSDC_DIR": str(make_project(folder)),
+        "DSDC_DIR": str(make_project(folder, ocr_engine="tesseract")),
         "DSDC_DATABASE_URL": postgres.set(database=name).render_as_string(hide_password=False),
         "DSDC_DATABASE_LEAST_PRIVILEGE": "false",
         "DSDC_INGEST_QUIET_S": "0",

@@ -134,7 +134,7 @@ def make_site(folder: Path, server: URL, name: str, **options: str) -> Site:
     """A project whose database is set up; CLIP's weights are those of the checkout."""
     root = folder / name
     root.mkdir()
-    make_project(root)
+    make_project(root, ocr_engine="tesseract")
     (root / "models" / "clip").symlink_to(ROOT / "models" / "clip")
     site = Site(root, server.set(database=f"dsdc_{name}_{uuid.uuid4().hex[:8]}"), **options)
     assert site.run("db", "setup") == 0, site.log_tail()

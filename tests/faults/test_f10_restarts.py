@@ -115,7 +115,7 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """A platform of PostgreSQL and Airflow, under the real supervisor, on the project's own DAGs."""
     root = Path(tempfile.mkdtemp(prefix="dsdc-airflow-"))
     root.chmod(0o755)
-    make_project(root)
+    make_project(root, ocr_engine="tesseract")
     for name in ("dsdc", "services", "dags", "models/clip"):
         (root / name).symlink_to(ROOT / name)
     for name in [name for name in os.environ if name.startswith("DSDC_")]:

@@ -203,7 +203,7 @@ def test_hostile_forms(platform: Platform, unchanged: None, case: str) -> None:
     assert 400 <= answer.status_code < 500, answer.text
     assert answer.status_code not in (401, 403)
     assert problem(answer)["detail"]
-    assert time.perf_counter() - begun < 5
+    assert time.perf_counter() - begun < 15  # as many files as a batch may have are stored, and removed again
 
 
 def test_a_client_that_leaves_leaves_nothing(platform: Platform, unchanged: None) -> None:

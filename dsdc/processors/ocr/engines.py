@@ -10,8 +10,8 @@ pytesseract 5.3.0   0.182  0.274  1.03         1.44
 ==================  =====  =====  ===========  ==================
 
 Two threads read the same pages 1.96 times as fast as one. No two texts were identical: another Tesseract is another
-engine, and `params` says which. RapidOCR 3.10 on 50 forms: CER 0.110, WER 0.255, and 1.1 s an archive page; why it is
-the first choice is in `dsdc/adr/0011-two-recognisers.md`.
+engine, and `params` says which. RapidOCR 3.10 on 50 forms: CER 0.110, WER 0.255, and 1.1 to 1.5 s an archive page; why
+it is the first choice is in `dsdc/adr/0011-two-recognisers.md`.
 """
 
 from __future__ import annotations
