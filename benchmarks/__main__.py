@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from benchmarks import accuracy, batch_restart, memory, ocr_accuracy
+from benchmarks import (
+    accuracy,
+    batch_restart,
+    memory,
+    ocr_accuracy,
+    predict_cascade,
+    predict_latency,
+    predict_load,
+)
 from dsdc import log
 from dsdc.cli import console
 from dsdc.settings import settings
@@ -24,6 +32,9 @@ BENCHMARKS: Mapping[str, Callable[..., None]] = {
     "batch_restart": batch_restart.run,
     "memory": memory.run,
     "ocr_accuracy": ocr_accuracy.run,
+    "predict_cascade": predict_cascade.run,
+    "predict_latency": predict_latency.run,
+    "predict_load": predict_load.run,
 }
 for name, run in BENCHMARKS.items():
     app.command(name)(run)

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 import httpx
@@ -48,6 +48,8 @@ from dsdc.web.contract import (
 )
 
 T = TypeVar("T")
+#: `auto`: the service leaves the text unread where the images are enough; not given: as it is configured.
+Cascade = Literal["off", "auto"]
 
 #: A document of a batch: a file, or a name and bytes.
 Document = Path | tuple[str, bytes]
@@ -187,10 +189,13 @@ def _once(key: str | None) -> dict[str, str]:
     return {} if key is None else {"Idempotency-Key": f'"{key}"'}
 
 
-def _predict(document: Path | bytes, name: str | None, store: bool, key: str | None) -> Call[Prediction]:
+def _predict(
+    document: Path | bytes, name: str | None, store: bool, cascade: Cascade | None, key: str | None
+) -> Call[Prediction]:
     data = document.read_bytes() if isinstance(document, Path) else document
     called = name or (document.name if isinstance(document, Path) else "document")
-    options = {"files": {"file": (called, data)}, "params": {"store": str(store).lower()}}
+    params = {"store": str(store).lower()} | ({"cascade": cascade} if cascade else {})
+    options = {"files": {"file": (called, data)}, "params": params}
     return Call("POST", "/v1/predict", _as(Prediction), options=options, headers=_once(key))
 
 
@@ -389,6 +394,7 @@ class Client:
         *,
         name: str | None = None,
         store: bool = True,
+        cascade: Cascade | None = None,
         idempotency_key: str | None = None,
     ) -> Prediction:
         """The class of a document; raises the DocumentError that is at fault, Busy, NoChampion.
@@ -396,7 +402,7 @@ class Client:
         With an idempotency key the same call may be repeated, and gives the first answer again; KeyReused where the
         key came with another document, StillRunning while the first call is being answered.
         """
-        return self._send(_predict(document, name, store, idempotency_key))
+        return self._send(_predict(document, name, store, cascade, idempotency_key))
 
     def submit_batch(
         self, documents: Iterable[Document], *, store: bool = True, idempotency_key: str | None = None
@@ -565,9 +571,10 @@ class AsyncClient:
         *,
         name: str | None = None,
         store: bool = True,
+        cascade: Cascade | None = None,
         idempotency_key: str | None = None,
     ) -> Prediction:
-        return await self._send(await asyncio.to_thread(_predict, document, name, store, idempotency_key))
+        return await self._send(await asyncio.to_thread(_predict, document, name, store, cascade, idempotency_key))
 
     async def submit_batch(
         self, documents: Iterable[Document], *, store: bool = True, idempotency_key: str | None = None

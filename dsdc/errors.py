@@ -14,8 +14,10 @@
     │   ├── CorruptFile                corrupt
     │   ├── EncryptedFile              encrypted
     │   ├── TooLarge                   too_large
-    │   └── TookTooLong                timeout
+    │   ├── TookTooLong                timeout
+    │   └── CrashesParsers             crashed
     ├── ParserDied                     the process that read a document ended; whose fault it was shows when tried again
+    │   └── ParserKilled               nobody's in here: it was killed from outside
     ├── StorageError                   bytes that should be there
     │   ├── BytesMissing
     │   └── HashMismatch
@@ -24,6 +26,7 @@
     │   └── LeaseLost                  another worker owns this work now
     ├── ModelError
     │   ├── WeightsError               weights, CLIP's or a head's, missing, corrupt or with another hash
+    │   ├── ModelMismatch              a head that was trained on what other processors made
     │   ├── NoChampion
     │   ├── TrackingUnavailable        MLflow does not answer
     │   └── NotEnoughLabels
@@ -123,10 +126,20 @@ class TookTooLong(DocumentError):
     category = "timeout"
 
 
-class ParserDied(DsdcError):
-    """The process that read the document ended unexpectedly."""
+class CrashesParsers(DocumentError):
+    """The document ends any process that reads it."""
 
     category = "crashed"
+
+
+class ParserDied(DsdcError):
+    """The process that read the document ended unexpectedly; try again."""
+
+    category = "crashed"
+
+
+class ParserKilled(ParserDied):
+    """The process that read the document was killed from outside; try again."""
 
 
 class StorageError(DsdcError):
@@ -165,6 +178,10 @@ class ModelError(DsdcError):
 
 class WeightsError(ModelError):
     """Weights, CLIP's or the head's, are missing, damaged or not the ones on record; `dsdc doctor` tells which."""
+
+
+class ModelMismatch(ModelError):
+    """The model was trained on what other processors made."""
 
 
 class NoChampion(ModelError):

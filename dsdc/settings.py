@@ -171,6 +171,9 @@ class Predict(Section):
     max_pages: int = Field(200, ge=1)
     workers: int = Field(2, ge=1)
     queue: int = Field(32, ge=0)
+    cascade: Literal["off", "auto"] = "off"
+    micro_batch: Literal["off", "on", "auto"] = "auto"
+    micro_batch_wait_ms: float = Field(3, ge=0, le=100)
     batch_max_files: int = Field(500, ge=1)
     batch_max_mb: int = Field(500, ge=1)
     batch_max_waiting: int = Field(10_000, ge=1)
@@ -178,6 +181,12 @@ class Predict(Section):
     batch_attempts: int = Field(5, ge=1)
     batch_poll_s: float = Field(2.0, gt=0)
     idempotency_hours: float = Field(24, gt=0)
+
+    @field_validator("cascade", "micro_batch", mode="before")
+    @classmethod
+    def _no_boolean(cls, given: object) -> object:
+        """YAML reads a bare `off` as false and `on` as true."""
+        return {False: "off", True: "on"}[given] if isinstance(given, bool) else given
 
 
 class Auth(Section):

@@ -73,6 +73,7 @@ class StandInAnswerer:
         author: str,
         source: str = "api",
         store: bool = True,
+        cascade: str | None = None,
         prediction_id: UUID | None = None,
     ) -> StandInAnswer:
         if name.startswith("slow-"):

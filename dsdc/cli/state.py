@@ -195,11 +195,14 @@ def _clip(config: Settings) -> str:
 
 def _champion(config: Settings) -> str:
     from dsdc.ml import recipe, registry
+    from dsdc.pipeline.match import require_match
+    from dsdc.processors.registry import configured
 
     found = registry.with_alias(config, "champion")
     if found is None:
         return "none yet: run the DAG train_model, or dsdc train"
-    recipe.load(found.folder, head_sha256=found.head_sha256)
+    head = recipe.load(found.folder, head_sha256=found.head_sha256)
+    require_match(f"{found.name} version {found.version}", head.recipe.origin, configured(config))
     return f"{found.name} version {found.version}, head sha256 {found.head_sha256[:16]}…"
 
 

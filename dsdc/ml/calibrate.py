@@ -48,6 +48,11 @@ def evidence(blocks: Mapping[str, Block]) -> Ints:
     return np.where(image & words, 0, np.where(words, 2, np.where(image, 1, 0))).astype(np.int64)
 
 
+def evidence_of(blocks: Mapping[str, Block]) -> Evidence:
+    """What one document is judged by: blocks of one row."""
+    return EVIDENCE[int(evidence(blocks)[0])]
+
+
 def only(blocks: Mapping[str, Block], kind: Evidence) -> dict[str, Block]:
     """The same documents as if they had no other evidence."""
     if kind == "both":

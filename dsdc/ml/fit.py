@@ -9,12 +9,13 @@ estimate errs on the cautious side.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dsdc.ml import calibrate, conformal
 from dsdc.ml.calibrate import EVIDENCE, Evidence, Weights
+from dsdc.ml.cascade import Cascade, fit_cascade
 from dsdc.ml.evaluate import Evaluation, Scored, evaluate
 from dsdc.ml.features import DocumentSet, Floats, Ints
 from dsdc.ml.split import Fold, make_folds
@@ -27,7 +28,8 @@ class Thresholds:
     """What turns scores into an answer.
 
     `weights` of the components and `floors` (the probability from which a class enters the prediction set) by what a
-    document is judged by; under `review` a person is to look.
+    document is judged by; under `review` a person is to look. `cascade` says when the image alone is enough, if ever;
+    only a trained head has one.
     """
 
     weights: Weights
@@ -35,6 +37,7 @@ class Thresholds:
     review: float
     #: False where there were too few labels, and cautious values stand instead.
     learnt: bool = True
+    cascade: Cascade | None = None
 
 
 #: Makes a head from labelled documents, and says how far it is.
@@ -86,9 +89,11 @@ def fit(
     told = Share(progress, len(parts) + 1)
     held_out = cross_fit(data, parts, config, told)
     estimate = judge(data, parts, held_out, coverage=coverage, review_budget=review_budget, resamples=resamples)
+    kinds = calibrate.evidence(data.blocks())
+    learnt = thresholds(data.labels, kinds, held_out, coverage, review_budget)
     return Fitted(
         run=train(data, config, told.part(len(parts))),
-        thresholds=thresholds(data.labels, calibrate.evidence(data.blocks()), held_out, coverage, review_budget),
+        thresholds=replace(learnt, cascade=_cascade(data.labels, kinds, held_out, learnt.weights)),
         coverage=coverage,
         review_budget=review_budget,
         folds=parts,
@@ -171,6 +176,16 @@ def thresholds(
         floors[kind] = conformal.fit_floor(found, labels[those], coverage)
     confidence = calibrate.probabilities(given["both"], weights, kinds).max(axis=1)
     return Thresholds(weights, floors, conformal.fit_threshold(confidence, review_budget))
+
+
+def _cascade(labels: Ints, kinds: Ints, given: Mapping[Evidence, Floats], weights: Weights) -> Cascade | None:
+    """From the same, of those documents that have both image and text."""
+    read = np.flatnonzero(kinds == 0)
+    seen, whole = (
+        calibrate.probabilities(given[kind][read], weights, np.full(len(read), EVIDENCE.index(kind)))
+        for kind in ("image", "both")
+    )
+    return fit_cascade(seen, whole, labels[read])
 
 
 class Share:

@@ -9,7 +9,7 @@ from typing import Self
 
 from dsdc.ml.conformal import Decision
 from dsdc.ml.features import Block
-from dsdc.ml.recipe import Head, load
+from dsdc.ml.recipe import Head, Origin, load
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,21 @@ class Classifier:
     @property
     def review_threshold(self) -> float:
         return self._head.recipe.review.threshold
+
+    @property
+    def cascade_threshold(self) -> float | None:
+        """The probability from which an answer from the images alone may be given; None: never."""
+        cascade = self._head.recipe.cascade
+        return None if cascade is None else cascade.threshold
+
+    def sure(self, images: Mapping[str, Block]) -> bool:
+        """Whether the images of one document are enough for an answer: blocks of one row, all but `image` missing."""
+        threshold = self.cascade_threshold
+        return threshold is not None and bool(self._head.predict_proba(images).max() >= threshold)
+
+    @property
+    def origin(self) -> Origin:
+        return self._head.recipe.origin
 
     def classify(self, blocks: Mapping[str, Block]) -> Verdict:
         """The verdict on one document: blocks of one row."""

@@ -102,6 +102,14 @@ class Review(_Part):
     threshold: float = Field(ge=0, le=1)
 
 
+class CascadeUse(_Part):
+    """See `cascade.Cascade`; only of models whose held-out answers could promise it."""
+
+    threshold: float = Field(ge=0, le=1)
+    share: float = Field(ge=0, le=1)
+    most_lost: float = Field(ge=0, lt=1)
+
+
 class Origin(_Part):
     """What the head was made from and with."""
 
@@ -123,6 +131,7 @@ class Recipe(_Part):
     calibration: Calibration
     conformal: Conformal
     review: Review
+    cascade: CascadeUse | None = None
     origin: Origin
     training: Train
 
@@ -142,12 +151,16 @@ class Recipe(_Part):
     @property
     def sha256(self) -> str:
         """Over the canonical JSON of everything in it, in hexadecimal."""
-        return _digest(self.model_dump(mode="json"))
+        return _digest(self._content())
 
     def to_json(self) -> bytes:
         """With its own hash, so that no number of it changes unseen."""
-        content = self.model_dump(mode="json")
+        content = self._content()
         return json.dumps({**content, "recipe_sha256": _digest(content)}, indent=2).encode() + b"\n"
+
+    def _content(self) -> dict[str, Any]:
+        """Without a cascade where there is none, as in recipes that know of none."""
+        return self.model_dump(mode="json", exclude={"cascade"} if self.cascade is None else None)
 
     @classmethod
     def from_json(cls, text: bytes) -> Recipe:
@@ -223,6 +236,7 @@ def recipe_of(fitted: Fitted, *, classes: tuple[LabelClass, ...], origin: Origin
         ),
         conformal=Conformal(coverage=fitted.coverage, floors=dict(fitted.thresholds.floors)),
         review=Review(budget=fitted.review_budget, threshold=fitted.thresholds.review),
+        cascade=None if fitted.thresholds.cascade is None else CascadeUse(**vars(fitted.thresholds.cascade)),
         origin=origin,
         training=fitted.run.config,
     )

@@ -325,6 +325,8 @@ def _facts(fitted: Fitted, described: Recipe) -> dict[str, Any]:
 def _results(fitted: Fitted) -> dict[str, float]:
     thresholds = fitted.thresholds
     own = {"seconds": fitted.run.seconds, "review_threshold": thresholds.review}
+    if thresholds.cascade is not None:
+        own |= {"cascade_threshold": thresholds.cascade.threshold, "cascade_share": thresholds.cascade.share}
     for kind, weights in thresholds.weights.items():
         own[f"floor_{kind}"] = thresholds.floors[kind]
         own |= {f"weight_{kind}_{name}": w for name, w in zip(fitted.components, weights, strict=True)}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -20,21 +20,26 @@ from dsdc.db.repositories.embeddings import Embeddings, Neighbour, Vectors
 from dsdc.db.repositories.predictions import NewPrediction, Predictions
 from dsdc.db.repositories.texts import RawTexts
 from dsdc.db.session import retrying, transaction
-from dsdc.errors import NoChampion, WeightsError
+from dsdc.errors import NoChampion
 from dsdc.log import get_logger
+from dsdc.ml.calibrate import evidence_of
 from dsdc.ml.dataset import Known, blocks_of, known_of
 from dsdc.ml.features import Block
 from dsdc.ml.predict import Classifier, Verdict
 from dsdc.ml.registry import Registered, champion
 from dsdc.pipeline.assembly import Assembly, assemble
 from dsdc.pipeline.chain import Chain, Passed, keep, store_bytes
-from dsdc.processors.contract import Processor
+from dsdc.pipeline.match import require_match
+from dsdc.processors.contract import Embedder, Processor
+from dsdc.processors.embed.embedder import OpenClipEmbedder
 from dsdc.processors.media_type import HEAD_BYTES, detect
-from dsdc.settings import Settings
+from dsdc.settings import Predict, Settings
 from dsdc.storage import Storage
 from dsdc.taxonomy import Taxonomy
 
 log = get_logger(__name__)
+
+CascadeMode = Literal["off", "auto"]
 
 _PATIENCE_S = 5.0  # somebody waits for the answer
 
@@ -120,7 +125,8 @@ class Answerer:
 
         Raises:
             NoChampion: nothing has been trained.
-            WeightsError: the head's bytes are not the recorded ones, or it was trained on another CLIP.
+            WeightsError: the head's bytes are not the recorded ones.
+            ModelMismatch: it was trained on what other processors made.
             DatabaseUnavailable: the registry cannot be read.
         """
         with self._loading:
@@ -128,14 +134,11 @@ class Answerer:
             if self._loaded is not None and self._loaded.registered.id == wanted.id:
                 return self._loaded.info
             assembly = self._loaded.assembly if self._loaded else assemble(self._config, self._storage)
-            if wanted.clip_processor_id != assembly.versions.embed:
-                raise WeightsError(
-                    f"{wanted.name} version {wanted.version} was trained on another CLIP than the configured"
-                    f" {self._config.clip.model}.",
-                    hint="Train again with train_model, or set clip.model back.",
-                )
-            _ = assembly.processors.embedder.width  # reading it loads CLIP now, and not during the first request
             classifier = Classifier.load(wanted.folder, wanted.head_sha256, top=self._config.predict.top)
+            require_match(f"{wanted.name} version {wanted.version}", classifier.origin, assembly.processors)
+            if self._loaded is None:
+                _make_ready(assembly.processors.embedder, self._config.predict)
+                assembly.processors.keep_warm()
             self._loaded = _Loaded(wanted, classifier, assembly, self._info(wanted, classifier, assembly))
             log.info("model.loaded", name=wanted.name, version=wanted.version, head=wanted.head_sha256[:12])
             return self._loaded.info
@@ -165,11 +168,15 @@ class Answerer:
         author: str,
         source: str = "api",
         store: bool = True,
+        cascade: CascadeMode | None = None,
         prediction_id: UUID | None = None,
     ) -> Answer:
         """Classify one document and store the answer; with `store`, the document and all that was made of it too.
 
-        An answer that is stored under `prediction_id` already stays as it is: nothing is answered twice.
+        Args:
+            cascade: `auto` leaves the text unread where the images are enough; the setting's, unless given. A stored
+                document's text is read later, by the workers.
+            prediction_id: an answer that is stored under it already stays as it is: nothing is answered twice.
 
         Raises:
             NoChampion: no model is loaded. DocumentError: the document cannot be read.
@@ -187,6 +194,7 @@ class Answerer:
             name=name,
             author=author,
             source=source,
+            cascade=cascade or self._config.predict.cascade,
             prediction_id=prediction_id,
         )
         return request.from_store() if store and request.is_stored() else request.compute(store=store)
@@ -206,6 +214,7 @@ class _Request:
         name: str,
         author: str,
         source: str,
+        cascade: CascadeMode,
         prediction_id: UUID | None,
     ) -> None:
         self._config = config
@@ -217,6 +226,7 @@ class _Request:
         self._name = name
         self._author = author
         self._source = source
+        self._cascade = cascade
         self._id = prediction_id or uuid4()
         self._started = time.perf_counter()
 
@@ -249,7 +259,9 @@ class _Request:
     def compute(self, *, store: bool) -> Answer:
         """Through all stages; the rows are stored as the workers would have stored them."""
         chain = Chain(self._loaded.assembly, self._config.predict.max_pages)
-        with chain.run(self._data) as (passed, scratch):
+        may_skip = self._cascade == "auto" and self._loaded.classifier.cascade_threshold is not None
+        enough = self._enough if may_skip else None
+        with chain.run(self._data, enough) as (passed, scratch):
             if not store:
                 return self._finish(passed.known(), len(passed.pages), passed.timings_ms, stored=False)
             before = time.perf_counter()
@@ -257,6 +269,9 @@ class _Request:
             known = retrying(lambda: self._keep(passed, scratch), patience_s=_PATIENCE_S)
             timings = passed.timings_ms | {"store": _ms(before)}
             return self._finish(known, len(passed.pages), timings, stored=True)
+
+    def _enough(self, images: Known) -> bool:
+        return self._loaded.classifier.sure(blocks_of([images], self._loaded.assembly.processors))
 
     def _keep(self, passed: Passed, scratch: Storage) -> Known:
         with transaction() as session:
@@ -277,7 +292,9 @@ class _Request:
         blocks = blocks_of([known], self._loaded.assembly.processors)
         verdict = self._loaded.classifier.classify(blocks)
         head_ms = _ms(before)
-        versions = _versions(self._loaded)
+        versions = _versions(self._loaded, read=bool(known.pages)) | {"evidence": evidence_of(blocks)}
+        if self._cascade == "auto":
+            versions |= {"cascade": {"threshold": self._loaded.classifier.cascade_threshold}}
 
         def record() -> tuple[datetime, list[Neighbour]]:
             with transaction() as session:
@@ -319,6 +336,15 @@ class _Request:
         )
 
 
+def _make_ready(embedder: Embedder, config: Predict) -> None:
+    """Load CLIP now, and not during the first request."""
+    _ = embedder.width
+    if isinstance(embedder, OpenClipEmbedder) and (
+        config.micro_batch == "on" or (config.micro_batch == "auto" and embedder.on_gpu)
+    ):
+        embedder.gather(config.micro_batch_wait_ms / 1000)
+
+
 def _row(block: Block) -> Vectors | None:
     return np.asarray(block.values)[0] if block.present[0] else None
 
@@ -327,22 +353,26 @@ def _ms(since: float) -> float:
     return round((time.perf_counter() - since) * 1000, 2)
 
 
-def _versions(loaded: _Loaded) -> dict[str, Any]:
-    """Everything that decided the answer, by name and hash."""
+def _versions(loaded: _Loaded, *, read: bool) -> dict[str, Any]:
+    """Everything that decided the answer, by name and hash; what nothing was `read` by had no part in it."""
     processors = loaded.assembly.processors
 
     def one(p: Processor) -> str:
         return f"{p.name} {p.version} ({p.params_hash[:12]})"
 
-    return {
+    decided = {
         "dsdc": dsdc.__version__,
         "model": f"{loaded.registered.name} {loaded.registered.version}",
         "head_sha256": loaded.registered.head_sha256,
         "clip": f"{processors.embedder.params['model']}",
         "clip_weights_sha256": processors.embedder.weights_sha256,
         "render": one(processors.renderer),
+        "embed": one(processors.embedder),
+    }
+    if not read:
+        return decided
+    return decided | {
         "text": one(processors.reader),
         "clean": one(processors.cleaner),
-        "embed": one(processors.embedder),
         "describe": [one(describer) for describer in processors.describers],
     }

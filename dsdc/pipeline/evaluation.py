@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dsdc.errors import DocumentError, NotFound, WeightsError
+from dsdc.errors import DocumentError, NotFound
 from dsdc.log import get_logger
 from dsdc.ml.dataset import blocks_of
 from dsdc.ml.evaluate import Scored, evaluate
@@ -20,6 +20,7 @@ from dsdc.ml.predict import Classifier, Verdict
 from dsdc.ml.registry import champion
 from dsdc.pipeline.assembly import Assembly, assemble
 from dsdc.pipeline.chain import Chain
+from dsdc.pipeline.match import require_match
 from dsdc.settings import Settings
 from dsdc.taxonomy import Taxonomy
 
@@ -46,14 +47,14 @@ def evaluate_files(
     Files that cannot be read count as `failed` and in no metric; labels that the model has no class for count as wrong.
 
     Raises:
-        NotFound: the labels file is missing or has no such columns. NoChampion, WeightsError: no model to score with.
+        NotFound: the labels file is missing or has no such columns.
+        NoChampion, WeightsError, ModelMismatch: no model to score with.
     """
     rows = _read(labels)
     served = champion(config)
     assembly = assemble(config)
-    if served.clip_processor_id != assembly.versions.embed:
-        raise WeightsError("The champion was trained on another CLIP than the configured one.", hint="Train again.")
     classifier = Classifier.load(served.folder, served.head_sha256, top=config.predict.top)
+    require_match(f"{served.name} version {served.version}", classifier.origin, assembly.processors)
     taxonomy = Taxonomy.from_settings(config.taxonomy)
     chain, done, failed = Chain(assembly, config.render.max_pages), [], 0
     # As many at once as there are parsers; one of them is embedded or judged while the others are read.

@@ -15,7 +15,15 @@ from pydantic import ValidationError
 
 from dsdc.db.repositories.models import Models, NewModel
 from dsdc.db.session import transaction
-from dsdc.errors import Conflict, NotEnoughLabels, NotFound, SettingsError, TrackingUnavailable, WeightsError
+from dsdc.errors import (
+    Conflict,
+    ModelMismatch,
+    NotEnoughLabels,
+    NotFound,
+    SettingsError,
+    TrackingUnavailable,
+    WeightsError,
+)
 from dsdc.log import get_logger
 from dsdc.ml import gate, recipe, registry
 from dsdc.ml.coldstart import ARCHIVE, fit_cold, hold_out_folds, prompts_of
@@ -26,14 +34,14 @@ from dsdc.ml.gate import GateReport
 from dsdc.ml.heldout import HeldOut
 from dsdc.ml.method import Choice, choose_method
 from dsdc.ml.neighbours import References
-from dsdc.ml.recipe import Origin, ProcessorIdentity, Recipe
+from dsdc.ml.recipe import Origin, Recipe
 from dsdc.ml.registry import Registered
 from dsdc.ml.search import search
 from dsdc.ml.split import Fold, make_folds
 from dsdc.ml.tracking import Registered as Tracked
 from dsdc.ml.tracking import Tracking
 from dsdc.pipeline.assembly import Assembly, assemble
-from dsdc.processors.contract import Embedder, Processor
+from dsdc.pipeline.match import identity_of, require_match
 from dsdc.settings import Settings, Train, settings
 from dsdc.taxonomy import Taxonomy
 
@@ -285,16 +293,6 @@ def _fit(config: Settings, chosen: Train, made: _Prepared, progress: Progress | 
     )
 
 
-def _identity(processor: Processor) -> ProcessorIdentity:
-    return ProcessorIdentity(
-        stage=processor.stage,
-        name=processor.name,
-        version=processor.version,
-        params_hash=processor.params_hash,
-        weights_sha256=processor.weights_sha256 if isinstance(processor, Embedder) else None,
-    )
-
-
 def _describe(config: Settings, fitted: Fitted, snapshot: Snapshot, ready: Assembly) -> Recipe:
     processors = ready.processors
     return recipe.recipe_of(
@@ -302,9 +300,9 @@ def _describe(config: Settings, fitted: Fitted, snapshot: Snapshot, ready: Assem
         classes=Taxonomy.from_settings(config.taxonomy).classes,
         origin=Origin(
             snapshot=snapshot.content_sha256,
-            clip=_identity(processors.embedder),
+            clip=identity_of(processors.embedder),
             processors=tuple(
-                map(_identity, (processors.renderer, processors.reader, processors.cleaner, *processors.describers))
+                map(identity_of, (processors.renderer, processors.reader, processors.cleaner, *processors.describers))
             ),
             code_commit=recipe.code_commit(config.root),
             libraries=recipe.library_versions(),
@@ -337,7 +335,7 @@ def _row(
         clip_weights_sha256=str(described.origin.clip.weights_sha256),
         classes=list(described.slugs),
         metrics=fitted.estimate.flat(),
-        calibration=described.model_dump(mode="json", include={"calibration", "conformal", "review"}),
+        calibration=described.model_dump(mode="json", include={"calibration", "conformal", "review", "cascade"}),
         code_commit=described.origin.code_commit,
         airflow_run=airflow_run,
     )
@@ -348,13 +346,12 @@ def _judge(config: Settings, dataset: Dataset, held_out: HeldOut, ready: Assembl
     served = registry.with_alias(config, "champion")
     if served is None:
         return gate.first("There was no champion.")
-    if served.clip_processor_id != ready.versions.embed:
-        return gate.first("The champion belongs to another CLIP and cannot answer here.")
     try:
         old = recipe.load(served.folder, head_sha256=served.head_sha256)
+        require_match("The champion", old.recipe.origin, ready.processors)
         learnt = None if old.recipe.kind == "zero-shot" else HeldOut.load(served.folder)
         live = old.predict_proba(dataset.data.blocks())
-    except (WeightsError, ValueError) as error:
+    except (WeightsError, ModelMismatch, ValueError) as error:
         return gate.first(f"The champion cannot be asked: {error}")
     return gate.compare(
         held_out,

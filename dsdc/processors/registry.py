@@ -22,6 +22,8 @@ class ProcessorSet:
     reader: TextReader
     cleaner: Cleaner
     embedder: Embedder
+    #: Starts the child processes ahead of the first request, and keeps them started.
+    keep_warm: Callable[[], None] = lambda: None
     #: Ends what child processes are at, for good; what they were asked for then fails with ParserDied.
     break_off: Callable[[], None] = lambda: None
     #: What the head gets beside the embeddings; pure and quick, so there is no stage for it.
@@ -37,6 +39,7 @@ def configured(config: Settings) -> ProcessorSet:
         reader=SandboxedReader(config.ocr, parsers),
         cleaner=TextCleaner(),
         embedder=OpenClipEmbedder(config.clip, config.path("models")),
+        keep_warm=parsers.keep_warm,
         break_off=parsers.break_off,
         describers=(WordLayout(), CharacterNgrams(), WordNgrams()),
     )

@@ -61,6 +61,7 @@ _TELLING = (
     e.Busy,
     e.AccessError,
     e.NoChampion,
+    e.ModelMismatch,
 )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
+
+#: Whether the text may be left unread where the images are enough.
+CascadeMode = Literal["off", "auto"]
 
 
 class Model(Protocol):
@@ -50,7 +53,7 @@ class Answering(Protocol):
     def model(self) -> Model | None: ...
 
     def load(self) -> Model:
-        """Load the champion; raises NoChampion, WeightsError, DatabaseUnavailable."""
+        """Load the champion; raises NoChampion, WeightsError, ModelMismatch, DatabaseUnavailable."""
         ...
 
     def answer(
@@ -61,6 +64,7 @@ class Answering(Protocol):
         author: str,
         source: str = "api",
         store: bool = True,
+        cascade: CascadeMode | None = None,
         prediction_id: UUID | None = None,
     ) -> Given:
         """Raises DocumentError where the document is at fault. What has been answered under an id stays."""

@@ -47,7 +47,7 @@ class ModelKeeper:
 
         Raises:
             Waiting: it is being loaded for the first time.
-            DsdcError: why there is none: NoChampion, WeightsError, DatabaseUnavailable.
+            DsdcError: why there is none: NoChampion, WeightsError, ModelMismatch, DatabaseUnavailable.
         """
         model = self._answerer.model
         if model is not None:

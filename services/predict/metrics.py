@@ -18,6 +18,9 @@ class PredictMetrics:
 
     def __init__(self, http: HttpMetrics) -> None:
         self._predictions = Counter("dsdc_predictions", "Answers given.", ["label", "decision"], registry=http.registry)
+        self._unread = Counter(
+            "dsdc_predict_unread", "Answers from the images alone, for they were enough.", registry=http.registry
+        )
         self._seconds = Histogram(
             "dsdc_predict_seconds", "Time of an answer, by stage.", ["stage"], buckets=_BUCKETS, registry=http.registry
         )
@@ -43,5 +46,7 @@ class PredictMetrics:
 
     def predicted(self, prediction: Prediction, timings_ms: Mapping[str, float]) -> None:
         self._predictions.labels(prediction.label, prediction.decision).inc()
+        if prediction.versions.get("evidence") == "image" and "text" not in prediction.versions:
+            self._unread.inc()
         for stage, milliseconds in timings_ms.items():
             self._seconds.labels(stage).observe(milliseconds / 1000)

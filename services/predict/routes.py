@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
 from uuid import UUID
@@ -17,7 +17,7 @@ from dsdc.web.contract import ClassInfo, LabelGiven, Lineage, ModelInfo, Predict
 from dsdc.web.guard import Caller, CallerDep, GuardedRoute, annotators, anyone_signed_in, model_admins
 from dsdc.web.uploads import Upload, multipart_body, received
 from services.predict import store as kept
-from services.predict.answering import Answering, Model
+from services.predict.answering import Answering, CascadeMode, Model
 from services.predict.bench import Bench
 from services.predict.keeper import ModelKeeper
 from services.predict.lineage import lineage_of
@@ -57,31 +57,47 @@ def routers(parts: Parts) -> list[APIRouter]:
     return [_prediction_routes(parts), _document_routes(parts), _model_routes(parts)]
 
 
-async def _predict(parts: Parts, request: Request, caller: Caller, keep: bool, key: str | None) -> Prediction:
+@dataclass(frozen=True)
+class _Asked:
+    """What a request for an answer says beside the file."""
+
+    keep: bool
+    cascade: CascadeMode | None
+
+
+async def _predict(parts: Parts, request: Request, caller: Caller, asked: _Asked, key: str | None) -> Prediction:
     parts.keeper.model()  # without a model nobody has to send a document first
     async with parts.bench.place():
         most = parts.config.predict.max_upload_mb * 1024 * 1024
         async with received(request, field="file", max_bytes=most) as upload:
-            keep = upload.flag("store", keep)
+            asked = replace(asked, keep=upload.flag("store", asked.keep))
             answer = _answer if key is None else partial(_answer_once, key=key)
-            return await parts.bench.work(partial(answer, parts, upload, caller, keep))
+            return await parts.bench.work(partial(answer, parts, upload, caller, asked))
 
 
-def _answer(parts: Parts, upload: Upload, caller: Caller, keep: bool, prediction_id: UUID | None = None) -> Prediction:
+def _answer(
+    parts: Parts, upload: Upload, caller: Caller, asked: _Asked, prediction_id: UUID | None = None
+) -> Prediction:
     """In a worker thread: the file's bytes are in memory only while it is worked on."""
     detect(upload.head(HEAD_BYTES))
     given = parts.answerer.answer(
-        upload.read(), name=upload.name, author=caller.name, store=keep, prediction_id=prediction_id
+        upload.read(),
+        name=upload.name,
+        author=caller.name,
+        store=asked.keep,
+        cascade=asked.cascade,
+        prediction_id=prediction_id,
     )
     prediction = Prediction.model_validate(given.as_dict())
     parts.metrics.predicted(prediction, prediction.timings_ms)
     return prediction
 
 
-def _answer_once(parts: Parts, upload: Upload, caller: Caller, keep: bool, *, key: str) -> Prediction:
+def _answer_once(parts: Parts, upload: Upload, caller: Caller, asked: _Asked, *, key: str) -> Prediction:
     """The same, and the first answer again where the request is repeated."""
-    request = request_of(caller.name, f"POST {PREDICT_PATH}", key, upload.name, upload.sha256(), keep)
-    made = parts.once.run(request, partial(_answer, parts, upload, caller, keep), kept.is_predicted)
+    said = upload.name, upload.sha256(), asked.keep, asked.cascade
+    request = request_of(caller.name, f"POST {PREDICT_PATH}", key, *said)
+    made = parts.once.run(request, partial(_answer, parts, upload, caller, asked), kept.is_predicted)
     return kept.prediction_for(made, caller, top=parts.config.predict.top)
 
 
@@ -94,9 +110,13 @@ def _prediction_routes(parts: Parts) -> APIRouter:
         request: Request,
         caller: CallerDep,
         store: Annotated[bool, Query(description="Keep the document; false keeps its hash and the answer.")] = True,
+        cascade: Annotated[
+            CascadeMode | None,
+            Query(description="auto: leave the text unread where the images are enough; else as configured."),
+        ] = None,
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Prediction:
-        return await _predict(parts, request, caller, store, idempotency_key)
+        return await _predict(parts, request, caller, _Asked(store, cascade), idempotency_key)
 
     @routes.get(one, openapi_extra=anyone_signed_in(), summary="An answer that was given")
     def prediction(prediction_id: UUID, caller: CallerDep) -> Prediction:

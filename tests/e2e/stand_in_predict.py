@@ -31,6 +31,7 @@ class NamedAnswerer(StandInAnswerer):
         author: str,
         source: str = "api",
         store: bool = True,
+        cascade: str | None = None,
         prediction_id: UUID | None = None,
     ) -> StandInAnswer:
         if name.startswith("broken"):

@@ -31,6 +31,7 @@ class Renderer(StandInAnswerer):
         author: str,
         source: str = "api",
         store: bool = True,
+        cascade: str | None = None,
         prediction_id: UUID | None = None,
     ) -> StandInAnswer:
         with tempfile.NamedTemporaryFile() as file:
@@ -40,7 +41,9 @@ class Renderer(StandInAnswerer):
         damaged = [page for page in pages if isinstance(page, DamagedPage)]
         if len(damaged) == len(pages):
             raise damaged[0].error
-        return super().answer(data, name=name, author=author, source=source, store=store, prediction_id=prediction_id)
+        return super().answer(
+            data, name=name, author=author, source=source, store=store, cascade=cascade, prediction_id=prediction_id
+        )
 
 
 if __name__ == "__main__":

@@ -40,12 +40,13 @@ def test_the_first_answer_is_given_again(platform: Platform, viewer: Client, key
     assert viewer.predict(page(1), name="a.png").prediction_id != first.prediction_id  # without the key it is another
 
 
-@pytest.mark.parametrize("change", ["bytes", "name", "store"])
+@pytest.mark.parametrize("change", ["bytes", "name", "store", "cascade"])
 def test_a_key_is_good_for_one_request(viewer: Client, key: str, change: str) -> None:
     viewer.predict(page(1), name="a.png", idempotency_key=key)
     other: dict[str, Any] = {"name": "a.png", "store": True} | {
         "name": {"name": "b.png"},
         "store": {"store": False},
+        "cascade": {"cascade": "auto"},
     }.get(change, {})
     with pytest.raises(KeyReused, match="new key"):
         viewer.predict(page(2 if change == "bytes" else 1), **other, idempotency_key=key)

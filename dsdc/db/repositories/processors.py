@@ -27,5 +27,12 @@ class Processors:
         self._session.execute(row.on_conflict_do_nothing())
         return self._session.execute(known).scalar_one()
 
+    def params_of(self, stage: str, name: str, version: str, params_hash: str) -> Mapping[str, Any] | None:
+        """The parameters of a version that ran here; None where it never did."""
+        found = select(ProcessorVersion.params).filter_by(
+            stage=stage, name=name, version=version, params_hash=params_hash
+        )
+        return self._session.scalar(found)
+
     def get(self, processor_id: int) -> ProcessorVersion | None:
         return self._session.get(ProcessorVersion, processor_id)

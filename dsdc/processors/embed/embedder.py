@@ -15,6 +15,7 @@ from PIL import Image
 
 from dsdc.log import get_logger
 from dsdc.processors.contract import Embedder, Vectors
+from dsdc.processors.embed.gather import Gather
 from dsdc.processors.embed.lite import build as lite
 from dsdc.processors.embed.preprocess import REDUCING_GAP
 from dsdc.processors.embed.weights import WeightsStore
@@ -49,6 +50,7 @@ class OpenClipEmbedder(Embedder):
         self._store = WeightsStore(clip, models_dir)
         self._encoder: Encoder | None = None
         self._loading = Lock()
+        self._gathered: tuple[Gather[Pixels], Gather[Window]] | None = None
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -98,9 +100,25 @@ class OpenClipEmbedder(Embedder):
                 )
             return self._encoder
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.load().device.type == "cuda"
+
+    def gather(self, wait_s: float) -> None:
+        """From now on, encode together what threads ask for within `wait_s`.
+
+        The vectors are the same but for the order of sums: within 1e-5 in fp32.
+        """
+        encoder = self.load()
+        self._gathered = (
+            Gather(encoder.images, most=self._images_at_once(encoder), wait_s=wait_s),
+            Gather(encoder.texts, most=self._clip.batch, wait_s=wait_s),
+        )
+
     def images(self, images: Sequence[Image.Image]) -> Vectors:
         encoder = self.load()
-        rows = [encoder.images(pages) for pages in self._prepared(encoder, images)]
+        encode = self._gathered[0] if self._gathered else encoder.images
+        rows = [encode(pages) for pages in self._prepared(encoder, images)]
         return np.concatenate(rows) if rows else np.empty((0, encoder.width), np.float32)
 
     def texts(self, texts: Sequence[str]) -> Vectors:
@@ -136,10 +154,11 @@ class OpenClipEmbedder(Embedder):
 
     def _encoded(self, encoder: Encoder, windows: Sequence[Window]) -> Vectors:
         """`[n, width]` in the order given; computed in the order of length, so that a batch holds little padding."""
+        encode = self._gathered[1] if self._gathered else encoder.texts
         rows = np.empty((len(windows), encoder.width), np.float32)
         by_length = sorted(range(len(windows)), key=lambda index: len(windows[index].ids))
         for part in _batches(by_length, self._clip.batch):
-            rows[part] = encoder.texts([windows[index] for index in part])
+            rows[part] = encode([windows[index] for index in part])
         return rows
 
 

@@ -37,6 +37,14 @@ class PageReader(TextReader):
     def _engine(self) -> Engine:
         return self._given or choose_engine(self._config)
 
+    def warm_up(self) -> None:
+        """Load the engine and its language data now.
+
+        Raises:
+            MissingSystemPackage: when the engine or its language data is missing.
+        """
+        self._engine.recognise(Image.new("L", (64, 64), 255), 300, 1.0)
+
     @property
     def params(self) -> Mapping[str, Any]:
         """What decides the text, engine and language data among it.

@@ -11,6 +11,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ def main() -> None:
     confine(parsing)
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     work = _Work(parsing, Render(**start["render"]), Ocr(**start["ocr"]))
+    if start["warm"]:
+        work.warm_up()
     while True:
         request = requests.get()
         try:
@@ -88,6 +91,11 @@ class _Work:
             "read": self._read,
             "attachments": self._attachments,
         }
+
+    def warm_up(self) -> None:
+        """Load what is loaded at the first use; what fails now fails again, and is told, when it is asked for."""
+        with suppress(DsdcError, OSError):
+            self._reader.warm_up()
 
     def answer(self, request: dict[str, Any]) -> Answers:
         """The answers to a request, which say nothing of its end."""

@@ -17,17 +17,13 @@ from typing import IO, Any, cast
 import psutil
 
 import dsdc
-from dsdc.errors import ParserDied, TookTooLong
+from dsdc.errors import ParserDied, ParserKilled, TookTooLong
 from dsdc.processors.sandbox import protocol
 from dsdc.processors.sandbox.limits import environment
 from dsdc.settings import Ocr, Parsing, Render
 
 #: Signals that come from outside: from somebody, or from a kernel that is out of memory. All others are the code's own.
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-class ParserKilled(ParserDied):
-    """The process that read the document was killed from outside."""
 
 
 _HEAVY_BYTES = 1 << 30  # a child that reads has some 450 MB, most of it for what recognises lines
@@ -38,7 +34,8 @@ class Parsers:
 
     def __init__(self, parsing: Parsing, render: Render, ocr: Ocr) -> None:
         self._parsing = parsing
-        self._start = {"parsing": parsing.model_dump(), "render": render.model_dump(), "ocr": ocr.model_dump()}
+        limits = {"parsing": parsing.model_dump(), "render": render.model_dump(), "ocr": ocr.model_dump()}
+        self._start: dict[str, Any] = limits | {"warm": False}
         self._free = threading.BoundedSemaphore(parsing.at_once)
         self._idle: list[_Child] = []
         self._busy: set[_Child] = set()
@@ -65,6 +62,12 @@ class Parsers:
         with self._child() as child:
             yield from child.ask(request, self._parsing.page_wall_s + patience_s)
 
+    def keep_warm(self) -> None:
+        """Start all children now, engines loaded, and another for each that ends: no request waits for a start."""
+        with self._lock:
+            self._start["warm"] = True
+            self._refill()
+
     def break_off(self) -> None:
         """Kill what is at work, for good: whoever waits for an answer, now or later, gets ParserDied.
 
@@ -76,14 +79,16 @@ class Parsers:
                 child.kill()
 
     def close(self) -> None:
-        """End the idle children."""
+        """End the idle children, and keep none warm from now on."""
+        with self._lock:
+            self._start["warm"] = False
         _end_all(self._idle)
 
     @contextmanager
     def _child(self) -> Iterator[_Child]:
         with self._free:
-            child = self._borrow()
             with self._lock:
+                child = self._borrow()
                 self._busy.add(child)
                 if self._broken_off:
                     child.kill()
@@ -97,14 +102,25 @@ class Parsers:
                         self._idle.append(child)
                 else:
                     child.end()
+                self._refill()
+
+    def _refill(self) -> None:
+        """Warm ones in place of those that have ended; where none can be started now, the next request tries again."""
+        with self._lock, suppress(OSError):
+            if not self._start["warm"] or self._broken_off:
+                return
+            for child in [child for child in self._idle if not child.alive]:
+                self._idle.remove(child)
+                child.end()
+            while len(self._idle) + len(self._busy) < self.at_once:
+                self._idle.insert(0, _Child(self._start))  # those that are ready already come first
 
     def _borrow(self) -> _Child:
-        with self._lock:
-            while self._idle:
-                child = self._idle.pop()
-                if child.alive:
-                    return child
-                child.end()
+        while self._idle:
+            child = self._idle.pop()
+            if child.alive:
+                return child
+            child.end()
         return _Child(self._start)
 
 

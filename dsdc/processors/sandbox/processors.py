@@ -7,25 +7,25 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from dsdc.errors import DocumentError, ParserDied, StorageError, TookTooLong, TooLarge
+from dsdc.errors import CrashesParsers, DocumentError, ParserDied, ParserKilled, StorageError, TookTooLong, TooLarge
 from dsdc.processors.contract import Attachment, DamagedPage, EncodedPage, PageSource, PageText
 from dsdc.processors.mail import MailUnpacker
 from dsdc.processors.ocr import PageReader
 from dsdc.processors.render import PageRenderer
 from dsdc.processors.sandbox import protocol
-from dsdc.processors.sandbox.parsers import ParserKilled, Parsers
+from dsdc.processors.sandbox.parsers import Parsers
 from dsdc.processors.sandbox.wire import page_text_from_json
 from dsdc.settings import Ocr, Render
 
 #: Pages of a document in a row that may cost a process each before the rest is given up.
 MOST_LOST = 3
-_HINT = "Print the document to a new, simpler PDF and send that."
 
 
-class _Crashes(DocumentError):
-    """The page ends any process that reads it."""
-
-    category = "crashed"
+def crashes(page: int, error: ParserDied) -> CrashesParsers:
+    """A page that has cost two processes: it is no accident any more."""
+    return CrashesParsers(
+        f"Page {page} cannot be read: {error.message}", hint="Print the document to a new, simpler PDF and send that."
+    )
 
 
 class _Losses:
@@ -102,7 +102,7 @@ class SandboxedRenderer(PageRenderer):
                 raise
             except ParserDied as error:
                 if losses.is_second_crash(first):
-                    yield losses.of(first, _Crashes(f"Page {first} cannot be read: {error.message}", hint=_HINT))
+                    yield losses.of(first, crashes(first, error))
                     first += 1
             else:
                 return

@@ -207,6 +207,13 @@ def test_labels_tell_what_zero_shot_is_worth() -> None:
     assert fitted.estimate.values["accuracy"] == pytest.approx(accuracy(alone, documents(60, seed=3)), abs=0.1)
 
 
+@pytest.mark.parametrize("method", ["neighbours", "zero-shot"])
+def test_a_model_of_references_always_has_the_text_read(method: str) -> None:
+    fitted = cold(documents(400, seed=5), method)
+    assert fitted.thresholds.learnt
+    assert fitted.thresholds.cascade is None
+
+
 def test_duplicates_are_held_out_together() -> None:
     data = documents(20).take(np.repeat(np.arange(20), 2))
     data = replace(data, groups=np.repeat(np.arange(20), 2))

@@ -164,6 +164,20 @@ def test_a_child_grows_old(parsers: Callable[..., Parsers], tmp_path: Path) -> N
     assert children() == []
 
 
+def test_warm_children_are_there_before_the_first_request_and_after_one_has_ended(
+    parsers: Callable[..., Parsers], tmp_path: Path
+) -> None:
+    source, pool = pdf(tmp_path / "a.pdf", pages=2), parsers(processes=2, recycle_pages=1)
+    pool.keep_warm()
+    first = {child.pid for child in children()}
+    assert len(first) == 2
+    assert len(list(renderer(pool).pages(source, PDF))) == 2
+    second = {child.pid for child in children()}
+    assert (len(second), len(second & first)) == (2, 1), "one grew old, and another took its place"
+    pool.close()
+    assert children() == []
+
+
 def test_a_child_knows_no_secret_and_no_network(
     parsers: Callable[..., Parsers], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
