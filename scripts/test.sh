@@ -3,6 +3,7 @@
 #
 # Sets up what the tests need, then runs the style, type and architecture checks and all tests.
 # Arguments go to pytest: ./scripts/test.sh tests/unit -k settings
+# As many processes as there are cores test at once, four at most; -n 0 for one after the other.
 
 . "$(dirname "$0")/lib/common.sh"
 
@@ -20,5 +21,5 @@ step "Checking types" "The lines above name file and line."
 step "Checking that rooms import only downward" "STYLE: a room imports only from rooms below it; see pyproject.toml."
 "$VENV/bin/lint-imports"
 step "Running the tests" "Run one again with ./scripts/test.sh PATH::NAME"
-"$VENV/bin/python" -m pytest "$@"
+OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" "$VENV/bin/python" -m pytest -n auto --maxprocesses 4 "$@"
 step "All checks and tests passed"

@@ -6,14 +6,30 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.engine import URL, make_url
+from xdist.scheduler import LoadScopeScheduling
 
 from dsdc import settings as settings_module
 from dsdc.db.setup import setup_database
 from dsdc.settings import Settings
 from tests.projects import ROOT, admin, forget_settings, make_project
+
+SHARED_SERVERS = ("tests/dags/", "tests/e2e/", "tests/services/")
+
+
+class TogetherByServer(LoadScopeScheduling):
+    """With `-n`: a file's tests in one process, in their order; a folder's where they share servers of their own."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return next((folder for folder in SHARED_SERVERS if file.startswith(folder)), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherByServer:
+    return TogetherByServer(config, log)
 
 
 @pytest.fixture
