@@ -9,11 +9,13 @@ import typer
 from benchmarks import (
     accuracy,
     batch_restart,
+    label_noise,
     memory,
     ocr_accuracy,
     predict_cascade,
     predict_latency,
     predict_load,
+    predict_swap,
 )
 from dsdc import log
 from dsdc.cli import console
@@ -30,11 +32,13 @@ app = typer.Typer(
 BENCHMARKS: Mapping[str, Callable[..., None]] = {
     "accuracy": accuracy.run,
     "batch_restart": batch_restart.run,
+    "label_noise": label_noise.run,
     "memory": memory.run,
     "ocr_accuracy": ocr_accuracy.run,
     "predict_cascade": predict_cascade.run,
     "predict_latency": predict_latency.run,
     "predict_load": predict_load.run,
+    "predict_swap": predict_swap.run,
 }
 for name, run in BENCHMARKS.items():
     app.command(name)(run)

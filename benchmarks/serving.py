@@ -26,6 +26,7 @@ import httpx
 import numpy as np
 import psutil
 
+from dsdc.db.repositories.users import Role
 from dsdc.errors import PurposeFailed
 from dsdc.samples import generate
 from dsdc.settings import project_root, settings
@@ -92,14 +93,19 @@ def service(**env: str) -> Iterator[Serving]:
     """
     auth, predict = free_port(), free_port()
     own = {"DSDC_AUTH_PORT": str(auth), "DSDC_AUTH_URL": f"http://127.0.0.1:{auth}", "DSDC_PREDICT_PORT": str(predict)}
-    config = settings()
-    signer = TokenSigner(config.auth, signing_key(KeyFolder.of(config).ensure(), datetime.now(UTC)))
-    token, _ = signer.sign(subject=uuid4(), name="benchmark", role="viewer", kind="access", session=uuid4())
     with (
         started(["-m", "services.auth"], f"http://127.0.0.1:{auth}", own | env),
         started(["-m", "services.predict"], f"http://127.0.0.1:{predict}", own | env) as process,
     ):
-        yield Serving(f"http://127.0.0.1:{predict}", process, {"Authorization": f"Bearer {token}"})
+        yield Serving(f"http://127.0.0.1:{predict}", process, {"Authorization": f"Bearer {token('viewer')}"})
+
+
+def token(role: Role) -> str:
+    """What `auth` would give a user of this role."""
+    config = settings()
+    signer = TokenSigner(config.auth, signing_key(KeyFolder.of(config).ensure(), datetime.now(UTC)))
+    signed, _ = signer.sign(subject=uuid4(), name="benchmark", role=role, kind="access", session=uuid4())
+    return signed
 
 
 @contextmanager
