@@ -13,6 +13,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from dsdc.cli import console
 from dsdc.cli import labels as command
 from dsdc.db.repositories.documents import Documents
 from dsdc.db.repositories.labels import CurrentLabel, Labels
@@ -161,7 +162,7 @@ def test_a_label_stated_anew_since_is_nobodys_doubt(archive: Settings) -> None:
 
 
 def test_people_read_a_table(archive: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console.out, "_width", 200)  # decided when the module was imported
     labels = train(archive, ["memo0.png"])
     shown = suspicious()
     assert "Of 24 labels that" in shown

@@ -50,6 +50,8 @@ class Parsers:
     def ask(self, request: dict[str, Any], *, patience_s: float = 0) -> Iterator[protocol.Message]:
         """The answers to one request, as they come.
 
+        A process that somebody kills before it has answered is no fault of the document: another is asked, once.
+
         Args:
             request: `kind`, and what that kind of work needs.
             patience_s: seconds that one answer may take beyond `parsing.page_wall_s`.
@@ -59,8 +61,18 @@ class Parsers:
             ParserDied: the process ended, or its code failed; the same may go well the next time.
             StorageError: the file is not there, or no space is left.
         """
-        with self._child() as child:
-            yield from child.ask(request, self._parsing.page_wall_s + patience_s)
+        answered = False
+        for last in (False, True):
+            try:
+                with self._child() as child:
+                    for answer in child.ask(request, self._parsing.page_wall_s + patience_s):
+                        answered = True
+                        yield answer
+            except ParserKilled:
+                if answered or last:
+                    raise
+            else:
+                return
 
     def keep_warm(self) -> None:
         """Start all children now, engines loaded, and another for each that ends: no request waits for a start."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,21 @@ def test_a_child_that_is_killed_costs_one_request(parsers: Callable[..., Parsers
     with pytest.raises(ParserDied, match="SIGKILL"):
         list(pages)
     assert len(list(renderer(pool).pages(source, PDF))) == 40
+
+
+def test_one_that_is_killed_before_it_has_answered_costs_nothing(
+    parsers: Callable[..., Parsers], tmp_path: Path
+) -> None:
+    source, pool = pdf(tmp_path / "a.pdf", pages=2), parsers(processes=1)
+    assert renderer(pool).page_count(source, PDF) == 2
+    (idle,) = children()
+    idle.suspend()
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(renderer(pool).page_count, source, PDF)
+        time.sleep(0.3)
+        assert not asked.done()
+        idle.kill()
+        assert asked.result(timeout=60) == 2
 
 
 def test_one_left_in_the_middle_of_a_document_does_not_answer_the_next_request(
