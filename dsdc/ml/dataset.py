@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dsdc.db.repositories.embeddings import Embeddings, PageVector, Versions
 from dsdc.db.repositories.labels import CurrentLabel, Labels
-from dsdc.db.repositories.models import Member, Snapshots
+from dsdc.db.repositories.models import Labelled, Member, Snapshots
 from dsdc.db.repositories.pages import ProcessedImages
 from dsdc.db.repositories.texts import RawTexts
 from dsdc.db.session import transaction
-from dsdc.errors import NotEnoughLabels
+from dsdc.db.tables import DatasetSnapshot
+from dsdc.errors import NotEnoughLabels, NotFound
 from dsdc.ml.described import describe
 from dsdc.ml.features import Block, DocumentSet, Floats, pool_pages
 from dsdc.ml.split import Fold, duplicate_groups
@@ -28,6 +31,8 @@ from dsdc.taxonomy import Taxonomy
 
 #: Pages whose image vectors are nearer than this are scans of one original.
 DUPLICATE_COSINE = 0.995
+#: Documents whose vectors and texts are in memory at once while a snapshot's hash is computed again.
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,17 @@ class Archive:
     document_ids: tuple[str, ...]
     blocks: Mapping[str, Block]
     content_sha256: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a snapshot's hash says of one document."""
+
+    document_id: str
+    label: str
+    source: str
+    split: str
+    known: Known
 
 
 @dataclass(frozen=True)
@@ -140,19 +156,24 @@ def archive(versions: Versions, processors: ProcessorSet, limit: int) -> Archive
             "There is no processed document in the store; without any, nobody knows what documents look like.",
             hint="Put documents, labelled or not, into data/to_ingest and run ingest_and_process.",
         )
-    content = hashlib.sha256("".join(document_id + _bytes_of(known[document_id]) for document_id in ids).encode())
-    return Archive(tuple(ids), blocks_of([known[document_id] for document_id in ids], processors), content.hexdigest())
+    content = _archive_content(ids, known)
+    return Archive(tuple(ids), blocks_of([known[document_id] for document_id in ids], processors), content)
 
 
 def known_of(
-    embeddings: Embeddings, texts: RawTexts, document_ids: Sequence[str], versions: Versions
+    embeddings: Embeddings,
+    texts: RawTexts,
+    document_ids: Sequence[str],
+    versions: Versions,
+    *,
+    until: datetime | None = None,
 ) -> dict[str, Known]:
-    """What the store knows of these documents, as these versions made it."""
+    """What the store knows of these documents, as these versions made it; with `until`, what it knew then."""
     vectors: dict[str, list[PageVector]] = defaultdict(list)
-    for vector in embeddings.of_documents(document_ids, versions):
+    for vector in embeddings.of_documents(document_ids, versions, until=until):
         vectors[vector.document_id].append(vector)
     pages: dict[str, list[ReadPage]] = defaultdict(list)
-    for page in texts.of_documents(document_ids, render=versions.render, text=versions.text):
+    for page in texts.of_documents(document_ids, render=versions.render, text=versions.text, until=until):
         words = tuple(Word(*word) for word in page.words)
         pages[page.document_id].append(ReadPage(page.raw_text, words, page.width, page.height))
     return {document_id: Known(vectors[document_id], pages[document_id]) for document_id in document_ids}
@@ -219,7 +240,9 @@ def freeze(
         beside: what else the model is made of, for the hash.
     """
     members = _members(dataset, folds)
-    content = _content(dataset, members, taxonomy, beside)
+    rows = zip(members, dataset.labels, dataset.known, strict=True)
+    lines = (Line(m.document_id, m.label, label.source, m.split, known) for m, label, known in rows)
+    content = _content(taxonomy.name, dataset.data.classes, lines, beside)
     with transaction() as session:
         snapshot_id = Snapshots(session).add(
             content,
@@ -247,14 +270,66 @@ def _members(dataset: Dataset, folds: Sequence[Fold]) -> list[Member]:
     ]
 
 
-def _content(dataset: Dataset, members: Sequence[Member], taxonomy: Taxonomy, beside: str) -> str:
+def beside_of(prompts: Mapping[str, Sequence[str]], archive_sha256: str) -> str:
+    """What a model without training is made of beside its members, for `freeze`; `prompts` in the classes' order."""
+    return json.dumps([prompts, archive_sha256])
+
+
+def content_again(snapshot_id: int) -> str:
+    """The hash of a snapshot, of its members, their labels and all that is behind them as the store has it now.
+
+    What came to a member only after the snapshot was taken is no part of it: vectors are the very rows that the
+    snapshot names, texts those that had been read by then.
+
+    Raises:
+        NotFound: there is no such snapshot, or documents of it were forgotten.
+    """
+    with transaction() as session:
+        snapshots = Snapshots(session)
+        snapshot = snapshots.get(snapshot_id)
+        if snapshot is None:
+            raise NotFound(f"There is no snapshot {snapshot_id}.")
+        if gone := snapshots.forgotten(snapshot_id, snapshot.params.get("archive", ())):
+            raise NotFound(f"{gone} of its documents were forgotten.")
+        used = snapshot.processors
+        versions = Versions(render=used["render"], text=used["text"], clean=used["clean"], embed=used["embed"])
+        behind = partial(known_of, Embeddings(session), RawTexts(session), versions=versions, until=snapshot.created)
+        lines = _lines_again(snapshots.labelled(snapshot_id), behind)
+        return _content(snapshot.taxonomy, snapshot.classes, lines, _beside_again(snapshot, behind))
+
+
+def _lines_again(labelled: Sequence[Labelled], behind: Callable[[Sequence[str]], dict[str, Known]]) -> Iterator[Line]:
+    for start in range(0, len(labelled), _AT_ONCE):
+        part = labelled[start : start + _AT_ONCE]
+        known = behind([row.document_id for row in part])
+        for row in part:
+            found, entered = known[row.document_id], set(row.embedding_ids)
+            vectors = [vector for vector in found.vectors if vector.id in entered]
+            yield Line(row.document_id, row.label, row.source, row.split, replace(found, vectors=vectors))
+
+
+def _beside_again(snapshot: DatasetSnapshot, behind: Callable[[Sequence[str]], dict[str, Known]]) -> str:
+    if "archive" not in snapshot.params:
+        return ""
+    ids = snapshot.params["archive"]
+    # jsonb keeps no order of keys; they were written in that of the classes.
+    prompts = {slug: snapshot.params["prompts"][slug] for slug in snapshot.classes}
+    return beside_of(prompts, _archive_content(ids, behind(ids)))
+
+
+def _content(taxonomy: str, classes: Sequence[str], lines: Iterable[Line], beside: str) -> str:
     digest = hashlib.sha256()
-    digest.update(json.dumps({"taxonomy": taxonomy.name, "classes": dataset.data.classes}).encode())
+    digest.update(json.dumps({"taxonomy": taxonomy, "classes": list(classes)}).encode())
     digest.update(beside.encode())
-    for member, label, known in zip(members, dataset.labels, dataset.known, strict=True):
-        line = (member.document_id, member.label, label.source, member.split, _bytes_of(known))
-        digest.update("\x1f".join(line).encode())
+    for line in lines:
+        parts = (line.document_id, line.label, line.source, line.split, _bytes_of(line.known))
+        digest.update("\x1f".join(parts).encode())
     return digest.hexdigest()
+
+
+def _archive_content(document_ids: Sequence[str], known: Mapping[str, Known]) -> str:
+    parts = (document_id + _bytes_of(known[document_id]) for document_id in document_ids)
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def _bytes_of(known: Known) -> str:
