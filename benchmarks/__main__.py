@@ -9,6 +9,7 @@ import typer
 from benchmarks import (
     accuracy,
     batch_restart,
+    lineage_million,
     memory,
     ocr_accuracy,
     predict_cascade,
@@ -30,6 +31,7 @@ app = typer.Typer(
 BENCHMARKS: Mapping[str, Callable[..., None]] = {
     "accuracy": accuracy.run,
     "batch_restart": batch_restart.run,
+    "lineage_million": lineage_million.run,
     "memory": memory.run,
     "ocr_accuracy": ocr_accuracy.run,
     "predict_cascade": predict_cascade.run,
