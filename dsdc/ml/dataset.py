@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,7 @@ from dsdc.db.repositories.models import Labelled, Member, Snapshots
 from dsdc.db.repositories.pages import ProcessedImages
 from dsdc.db.repositories.texts import RawTexts
 from dsdc.db.session import transaction
-from dsdc.db.tables import DatasetSnapshot
-from dsdc.errors import NotEnoughLabels, NotFound
+from dsdc.errors import NotEnoughLabels
 from dsdc.ml.described import describe
 from dsdc.ml.features import Block, DocumentSet, Floats, pool_pages
 from dsdc.ml.split import Fold, duplicate_groups
@@ -31,8 +29,6 @@ from dsdc.taxonomy import Taxonomy
 
 #: Pages whose image vectors are nearer than this are scans of one original.
 DUPLICATE_COSINE = 0.995
-#: Documents whose vectors and texts are in memory at once while a snapshot's hash is computed again.
-_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -64,17 +60,6 @@ class Archive:
     document_ids: tuple[str, ...]
     blocks: Mapping[str, Block]
     content_sha256: str
-
-
-@dataclass(frozen=True)
-class Line:
-    """What a snapshot's hash says of one document."""
-
-    document_id: str
-    label: str
-    source: str
-    split: str
-    known: Known
 
 
 @dataclass(frozen=True)
@@ -156,7 +141,7 @@ def archive(versions: Versions, processors: ProcessorSet, limit: int) -> Archive
             "There is no processed document in the store; without any, nobody knows what documents look like.",
             hint="Put documents, labelled or not, into data/to_ingest and run ingest_and_process.",
         )
-    content = _archive_content(ids, known)
+    content = archive_content(ids, known)
     return Archive(tuple(ids), blocks_of([known[document_id] for document_id in ids], processors), content)
 
 
@@ -240,19 +225,19 @@ def freeze(
         beside: what else the model is made of, for the hash.
     """
     members = _members(dataset, folds)
-    rows = zip(members, dataset.labels, dataset.known, strict=True)
-    lines = (Line(m.document_id, m.label, label.source, m.split, known) for m, label, known in rows)
-    content = _content(taxonomy.name, dataset.data.classes, lines, beside)
+    digest = Digest(taxonomy.name, dataset.data.classes, beside)
+    for member, label, known in zip(members, dataset.labels, dataset.known, strict=True):
+        digest.add(member, label.source, fingerprint(known))
     with transaction() as session:
         snapshot_id = Snapshots(session).add(
-            content,
+            digest.value,
             taxonomy=taxonomy.name,
             classes=dataset.data.classes,
             processors=processors,
             params=params,
             members=members,
         )
-    return Snapshot(snapshot_id, content, len(members))
+    return Snapshot(snapshot_id, digest.value, len(members))
 
 
 def _members(dataset: Dataset, folds: Sequence[Fold]) -> list[Member]:
@@ -275,64 +260,29 @@ def beside_of(prompts: Mapping[str, Sequence[str]], archive_sha256: str) -> str:
     return json.dumps([prompts, archive_sha256])
 
 
-def content_again(snapshot_id: int) -> str:
-    """The hash of a snapshot, of its members, their labels and all that is behind them as the store has it now.
+class Digest:
+    """The content hash of a snapshot; members are added by ascending document id."""
 
-    What came to a member only after the snapshot was taken is no part of it: vectors are the very rows that the
-    snapshot names, texts those that had been read by then.
+    def __init__(self, taxonomy: str, classes: Sequence[str], beside: str) -> None:
+        self._digest = hashlib.sha256(json.dumps({"taxonomy": taxonomy, "classes": list(classes)}).encode())
+        self._digest.update(beside.encode())
 
-    Raises:
-        NotFound: there is no such snapshot, or documents of it were forgotten.
-    """
-    with transaction() as session:
-        snapshots = Snapshots(session)
-        snapshot = snapshots.get(snapshot_id)
-        if snapshot is None:
-            raise NotFound(f"There is no snapshot {snapshot_id}.")
-        if gone := snapshots.forgotten(snapshot_id, snapshot.params.get("archive", ())):
-            raise NotFound(f"{gone} of its documents were forgotten.")
-        used = snapshot.processors
-        versions = Versions(render=used["render"], text=used["text"], clean=used["clean"], embed=used["embed"])
-        behind = partial(known_of, Embeddings(session), RawTexts(session), versions=versions, until=snapshot.created)
-        lines = _lines_again(snapshots.labelled(snapshot_id), behind)
-        return _content(snapshot.taxonomy, snapshot.classes, lines, _beside_again(snapshot, behind))
+    def add(self, member: Member | Labelled, source: str, content_sha256: str) -> None:
+        line = (member.document_id, member.label, source, member.split, content_sha256)
+        self._digest.update("\x1f".join(line).encode())
+
+    @property
+    def value(self) -> str:
+        return self._digest.hexdigest()
 
 
-def _lines_again(labelled: Sequence[Labelled], behind: Callable[[Sequence[str]], dict[str, Known]]) -> Iterator[Line]:
-    for start in range(0, len(labelled), _AT_ONCE):
-        part = labelled[start : start + _AT_ONCE]
-        known = behind([row.document_id for row in part])
-        for row in part:
-            found, entered = known[row.document_id], set(row.embedding_ids)
-            vectors = [vector for vector in found.vectors if vector.id in entered]
-            yield Line(row.document_id, row.label, row.source, row.split, replace(found, vectors=vectors))
-
-
-def _beside_again(snapshot: DatasetSnapshot, behind: Callable[[Sequence[str]], dict[str, Known]]) -> str:
-    if "archive" not in snapshot.params:
-        return ""
-    ids = snapshot.params["archive"]
-    # jsonb keeps no order of keys; they were written in that of the classes.
-    prompts = {slug: snapshot.params["prompts"][slug] for slug in snapshot.classes}
-    return beside_of(prompts, _archive_content(ids, behind(ids)))
-
-
-def _content(taxonomy: str, classes: Sequence[str], lines: Iterable[Line], beside: str) -> str:
-    digest = hashlib.sha256()
-    digest.update(json.dumps({"taxonomy": taxonomy, "classes": list(classes)}).encode())
-    digest.update(beside.encode())
-    for line in lines:
-        parts = (line.document_id, line.label, line.source, line.split, _bytes_of(line.known))
-        digest.update("\x1f".join(parts).encode())
-    return digest.hexdigest()
-
-
-def _archive_content(document_ids: Sequence[str], known: Mapping[str, Known]) -> str:
-    parts = (document_id + _bytes_of(known[document_id]) for document_id in document_ids)
+def archive_content(document_ids: Sequence[str], known: Mapping[str, Known]) -> str:
+    """Hash of everything behind these documents, in the order given."""
+    parts = (document_id + fingerprint(known[document_id]) for document_id in document_ids)
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def _bytes_of(known: Known) -> str:
+def fingerprint(known: Known) -> str:
     """Hash of the vectors' own bytes, and of the texts with their words."""
     pages = hashlib.sha256()
     for vector in known.vectors:

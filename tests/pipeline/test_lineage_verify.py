@@ -200,6 +200,9 @@ def _finds_changed_labels(config: Settings, answer: Answer) -> None:
     label = "UPDATE labels SET label = {} WHERE document_id = :document"
     with updated(label.format("label || 'x'"), label.format("left(label, -1)"), **neighbour):
         assert wrong(fresh(config), answer) == {"snapshot": "differs", "neighbours": "differs"}
+    member = "UPDATE snapshot_members SET label = {} WHERE document_id = :document"
+    with updated(member.format("label || 'x'"), member.format("left(label, -1)"), **neighbour):
+        assert wrong(fresh(config), answer) == {"snapshot": "differs"}
     with transaction() as session:  # a later word about a neighbour changes nothing of what was said before
         Labels(session).add(neighbour["document"], "letter", taxonomy="rvl-cdip", source="human", author="ada")
     assert wrong(fresh(config), answer) == {}

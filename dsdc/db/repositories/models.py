@@ -29,10 +29,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A member with its label as the labels' own table has it now."""
+    """A member, and what its label's own row says now: what is `stated`, by which source."""
 
     document_id: str
     label: str
+    stated: str
     source: str
     split: str
     embedding_ids: list[int]
@@ -103,7 +104,7 @@ class Snapshots:
     def labelled(self, snapshot_id: int) -> list[Labelled]:
         """Its members by document."""
         query = text(
-            "SELECT m.document_id, l.label, l.source, m.split, m.embedding_ids FROM snapshot_members m"
+            "SELECT m.document_id, m.label, l.label, l.source, m.split, m.embedding_ids FROM snapshot_members m"
             " JOIN labels l ON l.id = m.label_id WHERE m.snapshot_id = :snapshot ORDER BY m.document_id"
         )
         return [Labelled(*row) for row in self._session.execute(query, {"snapshot": snapshot_id})]

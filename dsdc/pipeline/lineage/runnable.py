@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from dsdc.db.repositories.embeddings import Versions
 from dsdc.db.repositories.processors import Processors
@@ -15,7 +16,8 @@ from dsdc.processors.contract import Embedder, Processor
 from dsdc.processors.registry import ProcessorSet, configured
 from dsdc.settings import Settings
 
-_STAGES = ("render", "text", "clean", "embed")
+#: Stage -> where its processor is in a set. What is at no stage describes, and is known by its modality.
+_STAGES = {"render": "renderer", "text": "reader", "clean": "cleaner", "embed": "embedder"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Tools:
 
 
 class Runnable:
-    """Compares what is recorded with what this configuration runs; nothing is registered."""
+    """Finds the processors of recorded versions; nothing is registered."""
 
     def __init__(self, config: Settings) -> None:
         self._here = configured(config)
@@ -43,30 +45,40 @@ class Runnable:
         """The tools for a snapshot's `processors`: ids by stage, and by modality for describers."""
         key = tuple(sorted(used.items()))
         if key not in self._known:
-            self._known[key] = self._compare(used)
+            self._known[key] = self._find(used)
         return self._known[key]
 
-    def _compare(self, used: Mapping[str, int]) -> Tools:
+    def _find(self, used: Mapping[str, int]) -> Tools:
         here = self._by_place()
         with transaction() as session:
             recorded = {place: Processors(session).get(number) for place, number in used.items()}
-        found = {place: _why_not(recorded.get(place), here.get(place)) for place in sorted(used.keys() | here.keys())}
+        found = {place: _run(recorded.get(place), here.get(place)) for place in sorted(used.keys() | here.keys())}
         versions = Versions(**{stage: used[stage] for stage in _STAGES})
         describers = {place: number for place, number in used.items() if place not in _STAGES}
-        # No stage of a verification takes e-mails apart.
-        ids = Registered(unpack=0, versions=versions, describers=describers)
-        return Tools(self._here, ids, {place: why for place, why in found.items() if why is not None})
+        return Tools(
+            processors=_together(self._here, {place: p for place, p in found.items() if isinstance(p, Processor)}),
+            ids=Registered(unpack=0, versions=versions, describers=describers),  # no e-mail is taken apart here
+            why_not={place: why for place, why in found.items() if isinstance(why, str)},
+        )
 
     def _by_place(self) -> dict[str, Processor]:
-        here = self._here
-        stages: dict[str, Processor] = {p.stage: p for p in (here.renderer, here.reader, here.cleaner, here.embedder)}
-        return stages | {describer.modality: describer for describer in here.describers}
+        stages = {stage: getattr(self._here, part) for stage, part in _STAGES.items()}
+        return stages | {describer.modality: describer for describer in self._here.describers}
 
 
-def _why_not(recorded: ProcessorVersion | None, here: Processor | None) -> str | None:
-    """None where `here` is the very version that is recorded."""
-    if here is None or recorded is None:
-        return "it was not used then" if recorded is None else f"{recorded.name} {recorded.version} is not here"
+def _together(here: ProcessorSet, found: Mapping[str, Any]) -> ProcessorSet:
+    """The set with what was found in its places."""
+    stages = {part: found[stage] for stage, part in _STAGES.items() if stage in found}
+    return replace(here, **stages, describers=tuple(found.get(d.modality, d) for d in here.describers))
+
+
+def _run(recorded: ProcessorVersion | None, here: Processor | None) -> Processor | str:
+    """The processor of the very version that is recorded, or why it cannot be run."""
+    if recorded is None:
+        return "it was not used then"
+    was = _named(recorded.name, recorded.version, recorded.params_hash)
+    if here is None:
+        return f"made by {was}, which is not here"
     try:
         if isinstance(here, Embedder):
             _ = here.width  # reads the weights through; until then their hash may come from a cache
@@ -74,9 +86,8 @@ def _why_not(recorded: ProcessorVersion | None, here: Processor | None) -> str |
     except DsdcError as error:
         return str(error)
     if identity == (recorded.name, recorded.version, recorded.params_hash):
-        return None
-    was, now = _named(recorded.name, recorded.version, recorded.params_hash), _named(*identity)
-    return f"made by {was}, and {now} is configured here"
+        return here
+    return f"made by {was}, and {_named(*identity)} is configured here"
 
 
 def _named(name: str, version: str, params_hash: str) -> str:

@@ -20,11 +20,12 @@ from dsdc.db.session import transaction
 from dsdc.db.tables import DatasetSnapshot
 from dsdc.errors import DsdcError, NotFound, WeightsError
 from dsdc.ml.calibrate import evidence_of
-from dsdc.ml.dataset import Known, blocks_of, content_again
+from dsdc.ml.dataset import Known, blocks_of
 from dsdc.ml.features import Block
 from dsdc.ml.predict import Classifier
 from dsdc.ml.recipe import HEAD_FILE, RECIPE_FILE
 from dsdc.ml.registry import head_folder
+from dsdc.ml.snapshot_content import content_again
 from dsdc.pipeline.lineage.again import remake
 from dsdc.pipeline.lineage.record import Record, load
 from dsdc.pipeline.lineage.runnable import Runnable, Tools
