@@ -38,12 +38,16 @@ from dsdc.web.contract import (
     Batch,
     BatchItem,
     BatchItems,
+    DocumentEvent,
+    DocumentLineage,
     LabelGiven,
     Lineage,
     ModelInfo,
     NewApiKey,
     Prediction,
     Similar,
+    SnapshotLabel,
+    SnapshotLabels,
     Tokens,
 )
 
@@ -216,6 +220,17 @@ def _batch(batch: UUID | str) -> Call[Batch]:
 
 def _cancel_batch(batch: UUID | str) -> Call[Batch]:
     return Call("DELETE", f"/v1/batches/{batch}", _as(Batch))
+
+
+def _labels_behind(prediction: UUID | str, label: str | None, after: str) -> Call[SnapshotLabels]:
+    asked = {"after": after} | ({} if label is None else {"label": label})
+    path = f"/v1/predictions/{prediction}/lineage/labels"
+    return Call("GET", path, _as(SnapshotLabels), options={"params": asked})
+
+
+def _life(document_id: str, after: int) -> Call[DocumentLineage]:
+    path = f"/v1/documents/{document_id}/lineage"
+    return Call("GET", path, _as(DocumentLineage), options={"params": {"after": after}})
 
 
 def _batch_items(batch: UUID | str, after: int) -> Call[BatchItems]:
@@ -443,6 +458,22 @@ class Client:
     def lineage(self, prediction: UUID | str) -> Lineage:
         return self._send(Call("GET", f"/v1/predictions/{prediction}/lineage", _as(Lineage)))
 
+    def labels_behind(self, prediction: UUID | str, *, label: str | None = None) -> Iterator[SnapshotLabel]:
+        """Every label that the answering model had learnt, or those of one class; asks for page after page."""
+        after: str | None = ""
+        while after is not None:
+            page = self._send(_labels_behind(prediction, label, after))
+            yield from page.labels
+            after = page.next
+
+    def document_lineage(self, document_id: str) -> Iterator[DocumentEvent]:
+        """Everything that happened to a document, in the order of time; asks for page after page."""
+        after: int | None = 0
+        while after is not None:
+            page = self._send(_life(document_id, after))
+            yield from page.events
+            after = page.next
+
     def feedback(self, prediction: UUID | str, label: str) -> LabelGiven:
         return self._send(_feedback(prediction, label))
 
@@ -610,6 +641,22 @@ class AsyncClient:
 
     async def lineage(self, prediction: UUID | str) -> Lineage:
         return await self._send(Call("GET", f"/v1/predictions/{prediction}/lineage", _as(Lineage)))
+
+    async def labels_behind(self, prediction: UUID | str, *, label: str | None = None) -> AsyncIterator[SnapshotLabel]:
+        after: str | None = ""
+        while after is not None:
+            page = await self._send(_labels_behind(prediction, label, after))
+            for one in page.labels:
+                yield one
+            after = page.next
+
+    async def document_lineage(self, document_id: str) -> AsyncIterator[DocumentEvent]:
+        after: int | None = 0
+        while after is not None:
+            page = await self._send(_life(document_id, after))
+            for event in page.events:
+                yield event
+            after = page.next
 
     async def feedback(self, prediction: UUID | str, label: str) -> LabelGiven:
         return await self._send(_feedback(prediction, label))

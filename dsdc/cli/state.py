@@ -9,12 +9,11 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
 from dsdc.cli.console import bars, out, pairs, print_json, table
-from dsdc.errors import MissingSystemPackage, NotFound, SecretsError, SetupError
+from dsdc.errors import MissingSystemPackage, SecretsError, SetupError
 from dsdc.settings import Settings, secrets, settings
 
 # Program -> (Debian package, what needs it).
@@ -33,7 +32,6 @@ def attach(app: typer.Typer) -> None:
     app.command("status")(status)
     app.command("doctor")(doctor)
     app.command("fsck")(fsck)
-    app.command("lineage")(lineage)
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -92,26 +90,6 @@ def fsck(
             out.print("Everything is as the database says.")
     if not report.clean:
         sys.exit(1)
-
-
-def lineage(
-    prediction: Annotated[UUID, typer.Argument(help="Id of a prediction.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show what an answer stands on: bytes, pages, texts, vectors, processors, weights, model, snapshot."""
-    from dsdc.db.repositories.predictions import Predictions
-    from dsdc.db.session import transaction
-
-    with transaction() as session:
-        rows = Predictions(session).lineage(prediction)
-    if not rows:
-        raise NotFound(f"There is no prediction {prediction}.")
-    if as_json:
-        print_json(rows)
-        return
-    pages = ("page", "image_sha256", "extraction", "embedding_of", "embedding_id")
-    pairs("Answer", {key: value for key, value in rows[0].items() if key not in pages})
-    table("Pages", list(pages), [[row[key] for key in pages] for row in rows])
 
 
 def _looks() -> dict[str, Callable[[], str]]:

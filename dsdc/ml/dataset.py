@@ -7,13 +7,14 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from dsdc.db.repositories.embeddings import Embeddings, PageVector, Versions
 from dsdc.db.repositories.labels import CurrentLabel, Labels
-from dsdc.db.repositories.models import Member, Snapshots
+from dsdc.db.repositories.models import Labelled, Member, Snapshots
 from dsdc.db.repositories.pages import ProcessedImages
 from dsdc.db.repositories.texts import RawTexts
 from dsdc.db.session import transaction
@@ -140,19 +141,24 @@ def archive(versions: Versions, processors: ProcessorSet, limit: int) -> Archive
             "There is no processed document in the store; without any, nobody knows what documents look like.",
             hint="Put documents, labelled or not, into data/to_ingest and run ingest_and_process.",
         )
-    content = hashlib.sha256("".join(document_id + _bytes_of(known[document_id]) for document_id in ids).encode())
-    return Archive(tuple(ids), blocks_of([known[document_id] for document_id in ids], processors), content.hexdigest())
+    content = archive_content(ids, known)
+    return Archive(tuple(ids), blocks_of([known[document_id] for document_id in ids], processors), content)
 
 
 def known_of(
-    embeddings: Embeddings, texts: RawTexts, document_ids: Sequence[str], versions: Versions
+    embeddings: Embeddings,
+    texts: RawTexts,
+    document_ids: Sequence[str],
+    versions: Versions,
+    *,
+    until: datetime | None = None,
 ) -> dict[str, Known]:
-    """What the store knows of these documents, as these versions made it."""
+    """What the store knows of these documents, as these versions made it; with `until`, what it knew then."""
     vectors: dict[str, list[PageVector]] = defaultdict(list)
-    for vector in embeddings.of_documents(document_ids, versions):
+    for vector in embeddings.of_documents(document_ids, versions, until=until):
         vectors[vector.document_id].append(vector)
     pages: dict[str, list[ReadPage]] = defaultdict(list)
-    for page in texts.of_documents(document_ids, render=versions.render, text=versions.text):
+    for page in texts.of_documents(document_ids, render=versions.render, text=versions.text, until=until):
         words = tuple(Word(*word) for word in page.words)
         pages[page.document_id].append(ReadPage(page.raw_text, words, page.width, page.height))
     return {document_id: Known(vectors[document_id], pages[document_id]) for document_id in document_ids}
@@ -219,17 +225,19 @@ def freeze(
         beside: what else the model is made of, for the hash.
     """
     members = _members(dataset, folds)
-    content = _content(dataset, members, taxonomy, beside)
+    digest = Digest(taxonomy.name, dataset.data.classes, beside)
+    for member, label, known in zip(members, dataset.labels, dataset.known, strict=True):
+        digest.add(member, label.source, fingerprint(known))
     with transaction() as session:
         snapshot_id = Snapshots(session).add(
-            content,
+            digest.value,
             taxonomy=taxonomy.name,
             classes=dataset.data.classes,
             processors=processors,
             params=params,
             members=members,
         )
-    return Snapshot(snapshot_id, content, len(members))
+    return Snapshot(snapshot_id, digest.value, len(members))
 
 
 def _members(dataset: Dataset, folds: Sequence[Fold]) -> list[Member]:
@@ -247,17 +255,34 @@ def _members(dataset: Dataset, folds: Sequence[Fold]) -> list[Member]:
     ]
 
 
-def _content(dataset: Dataset, members: Sequence[Member], taxonomy: Taxonomy, beside: str) -> str:
-    digest = hashlib.sha256()
-    digest.update(json.dumps({"taxonomy": taxonomy.name, "classes": dataset.data.classes}).encode())
-    digest.update(beside.encode())
-    for member, label, known in zip(members, dataset.labels, dataset.known, strict=True):
-        line = (member.document_id, member.label, label.source, member.split, _bytes_of(known))
-        digest.update("\x1f".join(line).encode())
-    return digest.hexdigest()
+def beside_of(prompts: Mapping[str, Sequence[str]], archive_sha256: str) -> str:
+    """What a model without training is made of beside its members, for `freeze`; `prompts` in the classes' order."""
+    return json.dumps([prompts, archive_sha256])
 
 
-def _bytes_of(known: Known) -> str:
+class Digest:
+    """The content hash of a snapshot; members are added by ascending document id."""
+
+    def __init__(self, taxonomy: str, classes: Sequence[str], beside: str) -> None:
+        self._digest = hashlib.sha256(json.dumps({"taxonomy": taxonomy, "classes": list(classes)}).encode())
+        self._digest.update(beside.encode())
+
+    def add(self, member: Member | Labelled, source: str, content_sha256: str) -> None:
+        line = (member.document_id, member.label, source, member.split, content_sha256)
+        self._digest.update("\x1f".join(line).encode())
+
+    @property
+    def value(self) -> str:
+        return self._digest.hexdigest()
+
+
+def archive_content(document_ids: Sequence[str], known: Mapping[str, Known]) -> str:
+    """Hash of everything behind these documents, in the order given."""
+    parts = (document_id + fingerprint(known[document_id]) for document_id in document_ids)
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def fingerprint(known: Known) -> str:
     """Hash of the vectors' own bytes, and of the texts with their words."""
     pages = hashlib.sha256()
     for vector in known.vectors:

@@ -35,6 +35,11 @@ class Block:
     def sparse(self) -> bool:
         return isinstance(self.values, csr_array)
 
+    @property
+    def first(self) -> Floats | None:
+        """The first document's numbers, `[width]`; None where it has none."""
+        return np.asarray(self.values)[0] if self.present[0] else None
+
     def __getitem__(self, rows: Ints) -> Block:
         return Block(self.values[rows], self.present[rows])
 

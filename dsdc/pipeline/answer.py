@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-import numpy as np
 from sqlalchemy.orm import Session
 
 import dsdc
@@ -24,7 +23,6 @@ from dsdc.errors import NoChampion
 from dsdc.log import get_logger
 from dsdc.ml.calibrate import evidence_of
 from dsdc.ml.dataset import Known, blocks_of, known_of
-from dsdc.ml.features import Block
 from dsdc.ml.predict import Classifier, Verdict
 from dsdc.ml.registry import Registered, champion
 from dsdc.pipeline.assembly import Assembly, assemble
@@ -298,7 +296,7 @@ class _Request:
 
         def record() -> tuple[datetime, list[Neighbour]]:
             with transaction() as session:
-                near = self._near(session, _row(blocks["image"]), _row(blocks["text"]))
+                near = self._near(session, blocks["image"].first, blocks["text"].first)
                 measured = {**timings, "head": head_ms, "total": _ms(self._started)}
                 row = NewPrediction(
                     id=self._id,
@@ -343,10 +341,6 @@ def _make_ready(embedder: Embedder, config: Predict) -> None:
         config.micro_batch == "on" or (config.micro_batch == "auto" and embedder.on_gpu)
     ):
         embedder.gather(config.micro_batch_wait_ms / 1000)
-
-
-def _row(block: Block) -> Vectors | None:
-    return np.asarray(block.values)[0] if block.present[0] else None
 
 
 def _ms(since: float) -> float:

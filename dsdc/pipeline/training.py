@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from dsdc.log import get_logger
 from dsdc.ml import gate, recipe, registry
 from dsdc.ml.coldstart import ARCHIVE, fit_cold, hold_out_folds, prompts_of
 from dsdc.ml.comparison import Champion
-from dsdc.ml.dataset import Archive, Dataset, Snapshot, archive, collect_all, freeze, trainable
+from dsdc.ml.dataset import Archive, Dataset, Snapshot, archive, beside_of, collect_all, freeze, trainable
 from dsdc.ml.fit import Fitted, Share, fit
 from dsdc.ml.gate import GateReport
 from dsdc.ml.heldout import HeldOut
@@ -252,7 +251,7 @@ def _freeze(
         return freeze(dataset, folds, taxonomy, processors, params)
     prompts = {c.slug: list(c.prompts) for c in taxonomy.classes}
     params |= {"prompts": prompts, "archive": list(beside.archive.document_ids)}
-    others = json.dumps([prompts, beside.archive.content_sha256])
+    others = beside_of(prompts, beside.archive.content_sha256)
     return freeze(dataset, folds, taxonomy, processors, params, beside=others)
 
 

@@ -269,6 +269,7 @@ class EmbeddingUsed(Wire):
     embedding_id: int
     of: Literal["image", "text"]
     clip_version: str
+    weights_sha256: str | None
     embedder: ProcessorUsed
 
 
@@ -284,7 +285,7 @@ class PageUsed(Wire):
 
 
 class DocumentUsed(Wire):
-    """The bytes, and their first arrival; only the hash where the document was not kept."""
+    """The bytes, and the arrival that was answered; only the hash where the document was not kept."""
 
     sha256: Sha256
     original_name: str | None
@@ -292,13 +293,37 @@ class DocumentUsed(Wire):
     byte_size: int | None
     file_path: str | None
     imported: datetime | None
+    state: str | None
     sighting: dict[str, Any] | None
+
+
+class NeighbourUsed(Wire):
+    """A neighbour that the answer named, with the label that it had then.
+
+    `label_now`: what has superseded it, if anything; `split`: its part of the model's snapshot, null where it came
+    later.
+    """
+
+    document_id: Sha256
+    original_name: str | None
+    state: str | None
+    similarity: float
+    label: str
+    label_source: str
+    author: str | None
+    label_id: int | None
+    labelled: datetime | None
+    superseded_by: int | None
+    label_now: str | None
+    split: str | None
 
 
 class ModelUsed(Wire):
     name: str
     version: int
+    trained: datetime
     head_sha256: str
+    recipe_sha256: str
     clip_weights_sha256: str
     calibration: dict[str, Any]
     mlflow_run_id: str
@@ -306,13 +331,30 @@ class ModelUsed(Wire):
     code_commit: str
 
 
+class LabelsGiven(Wire):
+    """How many labels of one class one author gave through one source, and when."""
+
+    label: str
+    source: str
+    author: str
+    documents: int
+    first: datetime
+    last: datetime
+
+
 class SnapshotUsed(Wire):
-    """What the model was trained on; `labels` counts documents by class and split."""
+    """What the model was trained on: `labels` counts documents by class and split, `given` by who labelled them.
+
+    Each single label is at `/v1/predictions/{id}/lineage/labels`.
+    """
 
     id: int
     sha256: str
+    taxonomy: str
+    taken: datetime
     documents: int
     labels: dict[str, dict[str, int]]
+    given: list[LabelsGiven]
 
 
 class Lineage(Wire):
@@ -323,11 +365,57 @@ class Lineage(Wire):
     label: str
     probability: Share
     decision: str
+    prediction_set: list[str]
     requested_by: str
+    requested_through: str
+    evidence: str | None
+    cascade: dict[str, Any] | None
+    versions: dict[str, Any]
     document: DocumentUsed
     pages: list[PageUsed]
+    neighbours: list[NeighbourUsed]
     model: ModelUsed
     snapshot: SnapshotUsed
+
+
+class SnapshotLabel(Wire):
+    """One document that a model has learnt, and the label that it was learnt by."""
+
+    document_id: Sha256
+    label: str
+    split: str
+    label_id: int
+    source: str
+    author: str
+    labelled: datetime
+    superseded_by: int | None
+
+
+class SnapshotLabels(Wire):
+    """Labels by document; `next` is the `after` of the next page, null on the last."""
+
+    snapshot_id: int
+    labels: list[SnapshotLabel]
+    next: str | None
+
+
+class DocumentEvent(Wire):
+    """One thing that happened to a document; `ref` names the row that tells of it."""
+
+    at: datetime
+    event: str = Field(examples=["rendered"])
+    what: str | None = Field(examples=["page 1"])
+    processor: str | None = Field(examples=["pages 3 (0a1b2c3d4e5f)"])
+    details: dict[str, Any]
+    ref: str
+
+
+class DocumentLineage(Wire):
+    """A document's life in the order of time; `next` is the `after` of the next page, null on the last."""
+
+    document_id: Sha256
+    events: list[DocumentEvent]
+    next: int | None
 
 
 class LabelGiven(Wire):

@@ -13,17 +13,26 @@ from fastapi.exceptions import RequestValidationError
 from dsdc.processors.media_type import HEAD_BYTES, detect
 from dsdc.settings import Settings
 from dsdc.taxonomy import Taxonomy
-from dsdc.web.contract import ClassInfo, LabelGiven, Lineage, ModelInfo, Prediction, Similar
+from dsdc.web.contract import (
+    ClassInfo,
+    DocumentLineage,
+    LabelGiven,
+    Lineage,
+    ModelInfo,
+    Prediction,
+    Similar,
+    SnapshotLabels,
+)
 from dsdc.web.guard import Caller, CallerDep, GuardedRoute, annotators, anyone_signed_in, model_admins
 from dsdc.web.uploads import Upload, multipart_body, received
 from services.predict import store as kept
 from services.predict.answering import Answering, CascadeMode, Model
 from services.predict.bench import Bench
 from services.predict.keeper import ModelKeeper
-from services.predict.lineage import lineage_of
+from services.predict.lineage import labels_behind, life_of, lineage_of
 from services.predict.metrics import PredictMetrics
 from services.predict.once import IdempotencyKeyHeader, Once, request_of
-from services.predict.schemas import DocumentId, LabelBody
+from services.predict.schemas import SLUG, DocumentId, LabelBody
 
 PREDICT_PATH = "/v1/predict"
 _UPLOAD = multipart_body("file", {"store": {"type": "boolean", "default": True}})
@@ -127,6 +136,15 @@ def _prediction_routes(parts: Parts) -> APIRouter:
         kept.prediction_for(prediction_id, caller, top=1)
         return lineage_of(prediction_id)
 
+    @routes.get(one + "/lineage/labels", openapi_extra=annotators(), summary="Every label that the model had learnt")
+    def labels(
+        prediction_id: UUID,
+        label: Annotated[str | None, Query(pattern=SLUG, description="Of this class alone.")] = None,
+        after: Annotated[str, Query(pattern=r"^([0-9a-f]{64})?$", description="Begin after this document.")] = "",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> SnapshotLabels:
+        return labels_behind(prediction_id, label=label, after=after, limit=limit)
+
     @routes.post(one + "/feedback", openapi_extra=annotators(), status_code=201, summary="What it really is")
     def feedback(prediction_id: UUID, caller: CallerDep, body: LabelBody) -> LabelGiven:
         return kept.label_prediction(
@@ -150,6 +168,14 @@ def _document_routes(parts: Parts) -> APIRouter:
         return kept.similar_to(
             document_id, model=parts.config.train.model_name, taxonomy=parts.taxonomy.name, limit=limit
         )
+
+    @routes.get("/lineage", openapi_extra=annotators(), summary="Everything that happened to it, in order of time")
+    def lineage(
+        document_id: DocumentId,
+        after: Annotated[int, Query(ge=0, le=10**9, description="Skip so many events.")] = 0,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    ) -> DocumentLineage:
+        return life_of(document_id, after=after, limit=limit)
 
     return routes
 

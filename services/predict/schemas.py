@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
+SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 DocumentId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the document's bytes")]
 
 
@@ -15,4 +16,4 @@ class LabelBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    label: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", examples=["invoice"])
+    label: str = Field(pattern=SLUG, examples=["invoice"])

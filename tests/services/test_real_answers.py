@@ -141,10 +141,18 @@ def _ask(client: Client, unseen: list[tuple[Path, Sample]], known: Path) -> None
     assert lineage.model.head_sha256 == client.model().head_sha256
     assert lineage.snapshot.documents == DOCUMENTS
     assert sum(n for splits in lineage.snapshot.labels.values() for n in splits.values()) == DOCUMENTS
+    assert {(given.source, given.author) for given in lineage.snapshot.given} == {("import", "inbox")}
+    labels = list(client.labels_behind(answer.prediction_id))
+    assert {near.label_id for near in lineage.neighbours} <= {label.label_id for label in labels}
+    assert len(labels) == DOCUMENTS
+    assert {label.label for label in client.labels_behind(answer.prediction_id, label="letter")} == {"letter"}
 
     given = client.feedback(answer.prediction_id, sample.label)
     assert (given.source, given.author, given.prediction_id) == ("human", "the-annotator", answer.prediction_id)
     assert client.label_document(answer.document_id, sample.label).label_id == given.label_id  # said already
+    life = [event.event for event in client.document_lineage(answer.document_id)]
+    assert life[:2] == ["stored", "arrived"]
+    assert [event for event in life if event in ("predicted", "feedback")] == ["predicted", "feedback"]
     near = client.similar(answer.document_id, limit=3).neighbours
     assert len(near) == 3
     assert answer.document_id not in {n.document_id for n in near}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -74,17 +75,33 @@ class Neighbour:
 
 
 _IMAGE_PAGES = """
-    SELECT e.id, i.document_id, i.page, 'image' AS modality, e.embedding
+    SELECT e.id, i.document_id, i.page, 'image' AS modality, e.embedding, e.created
     FROM embeddings e JOIN processed_images i ON i.id = e.processed_image_id
     WHERE e.processor_id = :embed AND i.processor_id = :render
 """
 _TEXT_PAGES = """
-    SELECT e.id, t.document_id, t.page, 'text' AS modality, e.embedding
+    SELECT e.id, t.document_id, t.page, 'text' AS modality, e.embedding, e.created
     FROM embeddings e
     JOIN processed_texts c ON c.id = e.processed_text_id
     JOIN raw_texts t ON t.id = c.raw_text_id
     JOIN processed_images i ON i.id = t.processed_image_id
     WHERE e.processor_id = :embed AND c.processor_id = :clean AND t.processor_id = :text AND i.processor_id = :render
+"""
+
+# How near each document of `near` is to the query: the nearest of its pages, by image and by text.
+_SCORES = """
+        SELECT document_id, (coalesce(image, words) + coalesce(words, image)) / 2 AS similarity
+        FROM (SELECT n.document_id,
+            (SELECT max(1 - (e.embedding::vector({width}) <=> CAST(:image AS vector({width}))))
+             FROM processed_images i JOIN embeddings e ON e.processed_image_id = i.id
+             WHERE i.document_id = n.document_id AND e.processor_id = {embed} AND CAST(:has_image AS boolean)
+               {by_then}) AS image,
+            (SELECT max(1 - (e.embedding::vector({width}) <=> CAST(:text AS vector({width}))))
+             FROM raw_texts t JOIN processed_texts c ON c.raw_text_id = t.id
+             JOIN embeddings e ON e.processed_text_id = c.id
+             WHERE t.document_id = n.document_id AND e.processor_id = {embed} AND CAST(:has_text AS boolean)
+               {by_then}) AS words
+            FROM near n) each_way
 """
 
 # The width and the processor are written into the statement: only then does it match the model's partial index.
@@ -103,18 +120,9 @@ _NEAREST = """
            AND CAST(:has_text AS boolean)
          ORDER BY e.embedding::vector({width}) <=> CAST(:text AS vector({width})) LIMIT :candidates)
     ), scores AS (
-        SELECT n.document_id,
-            (SELECT max(1 - (e.embedding::vector({width}) <=> CAST(:image AS vector({width}))))
-             FROM processed_images i JOIN embeddings e ON e.processed_image_id = i.id
-             WHERE i.document_id = n.document_id AND e.processor_id = {embed} AND CAST(:has_image AS boolean)) AS image,
-            (SELECT max(1 - (e.embedding::vector({width}) <=> CAST(:text AS vector({width}))))
-             FROM raw_texts t JOIN processed_texts c ON c.raw_text_id = t.id
-             JOIN embeddings e ON e.processed_text_id = c.id
-             WHERE t.document_id = n.document_id AND e.processor_id = {embed} AND CAST(:has_text AS boolean)) AS words
-        FROM near n
+        {scores}
     )
-    SELECT s.document_id, l.label, l.source, l.author,
-           (coalesce(s.image, s.words) + coalesce(s.words, s.image)) / 2 AS similarity
+    SELECT s.document_id, l.label, l.source, l.author, s.similarity
     FROM scores s JOIN current_labels l ON l.document_id = s.document_id AND l.taxonomy = :taxonomy
     JOIN original_documents d ON d.id = s.document_id AND d.state = 'stored'
     ORDER BY similarity DESC, s.document_id LIMIT :limit
@@ -147,13 +155,20 @@ class Embeddings:
             text("SELECT ensure_embedding_index(:processor, :width)"), {"processor": processor_id, "width": width}
         )
 
-    def of_documents(self, document_ids: Sequence[str], versions: Versions) -> list[PageVector]:
-        """All page vectors of these documents that these processor versions made, ordered by document and page."""
+    def of_documents(
+        self, document_ids: Sequence[str], versions: Versions, *, until: datetime | None = None
+    ) -> list[PageVector]:
+        """All page vectors of these documents that these processor versions made, ordered by document and page.
+
+        Args:
+            until: only those that were there by then.
+        """
         query = text(
             f"SELECT * FROM ({_IMAGE_PAGES} UNION ALL {_TEXT_PAGES}) v "  # noqa: S608 - constants of this file
-            "WHERE document_id = ANY (:ids) ORDER BY document_id, page, modality"
+            "WHERE document_id = ANY (:ids) AND (CAST(:until AS timestamptz) IS NULL OR created <= :until)"
+            " ORDER BY document_id, page, modality"
         )
-        rows = self._session.execute(query, _ids(versions) | {"ids": list(document_ids)})
+        rows = self._session.execute(query, _ids(versions) | {"ids": list(document_ids), "until": until})
         return [PageVector(r.id, r.document_id, r.page, r.modality, as_vector(r.embedding)) for r in rows]
 
     def sample(self, versions: Versions, limit: int) -> list[str]:
@@ -211,23 +226,51 @@ class Embeddings:
         given = image if image is not None else words
         if given is None or limit == 0:
             return []
-        zeros = np.zeros_like(given)
         # Labelled documents may be few among many: let the index go on until enough of them are found.
         self._session.execute(text("SET LOCAL hnsw.iterative_scan = relaxed_order"))
         rows = self._session.execute(
-            text(_NEAREST.format(embed=int(embed), width=len(given))),
-            {
-                "image": _literal(zeros if image is None else image),
-                "text": _literal(zeros if words is None else words),
-                "has_image": image is not None,
-                "has_text": words is not None,
-                "taxonomy": taxonomy,
-                "self": exclude,
-                "limit": limit,
-                "candidates": candidates,
-            },
+            text(_NEAREST.format(embed=int(embed), width=len(given), scores=_scores(embed, len(given)))),
+            _query(image, words) | {"taxonomy": taxonomy, "self": exclude, "limit": limit, "candidates": candidates},
         )
         return [Neighbour(r.document_id, r.label, r.source, r.author, float(r.similarity)) for r in rows]
+
+    def similarities(
+        self,
+        document_ids: Sequence[str],
+        *,
+        embed: int,
+        image: Vectors | None,
+        words: Vectors | None,
+        until: datetime,
+    ) -> dict[str, float]:
+        """How near these documents are to the query vectors, by the embeddings that there were `until` then.
+
+        Those without any are left out.
+        """
+        given = image if image is not None else words
+        if given is None or not document_ids:
+            return {}
+        near = "WITH near AS (SELECT CAST(d AS text) AS document_id FROM unnest(CAST(:ids AS text[])) AS d)"
+        scores = _scores(embed, len(given), by_then="AND e.created <= :until")
+        rows = self._session.execute(
+            text(f"{near} {scores}"), _query(image, words) | {"ids": list(document_ids), "until": until}
+        )
+        return {r.document_id: float(r.similarity) for r in rows if r.similarity is not None}
+
+
+def _scores(embed: int, width: int, by_then: str = "") -> str:
+    return _SCORES.format(embed=int(embed), width=int(width), by_then=by_then)
+
+
+def _query(image: Vectors | None, words: Vectors | None) -> dict[str, Any]:
+    """Parameters of `_SCORES`, from at least one vector."""
+    zeros = np.zeros_like(image if image is not None else words)
+    return {
+        "image": _literal(zeros if image is None else image),
+        "text": _literal(zeros if words is None else words),
+        "has_image": image is not None,
+        "has_text": words is not None,
+    }
 
 
 def _ids(versions: Versions) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,18 @@ class Member:
     label: str
     split: str
     duplicate_group: int
+    embedding_ids: list[int]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A member, and what its label's own row says now: what is `stated`, by which source."""
+
+    document_id: str
+    label: str
+    stated: str
+    source: str
+    split: str
     embedding_ids: list[int]
 
 
@@ -88,6 +100,22 @@ class Snapshots:
         return self._session.scalars(
             select(SnapshotMember).where(SnapshotMember.snapshot_id == snapshot_id).order_by(SnapshotMember.document_id)
         ).all()
+
+    def labelled(self, snapshot_id: int) -> list[Labelled]:
+        """Its members by document."""
+        query = text(
+            "SELECT m.document_id, m.label, l.label, l.source, m.split, m.embedding_ids FROM snapshot_members m"
+            " JOIN labels l ON l.id = m.label_id WHERE m.snapshot_id = :snapshot ORDER BY m.document_id"
+        )
+        return [Labelled(*row) for row in self._session.execute(query, {"snapshot": snapshot_id})]
+
+    def forgotten(self, snapshot_id: int, archive: Collection[str] = ()) -> int:
+        """How many of its documents, and of those of the archive, have been forgotten."""
+        query = text(
+            "SELECT count(*) FROM original_documents d WHERE d.state = 'forgotten' AND (d.id = ANY (:archive) OR EXISTS"
+            " (SELECT FROM snapshot_members m WHERE m.snapshot_id = :snapshot AND m.document_id = d.id))"
+        )
+        return self._session.execute(query, {"snapshot": snapshot_id, "archive": list(archive)}).scalar_one()
 
 
 class Models:

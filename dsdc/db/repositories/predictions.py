@@ -52,14 +52,6 @@ class Predictions:
     def get(self, prediction_id: UUID) -> Prediction | None:
         return self._session.get(Prediction, prediction_id)
 
-    def lineage(self, prediction_id: UUID) -> list[dict[str, Any]]:
-        """Rows of `prediction_lineage`: one for each embedding that entered the answer."""
-        rows = self._session.execute(
-            text("SELECT * FROM prediction_lineage WHERE prediction_id = :id ORDER BY page, embedding_of"),
-            {"id": prediction_id},
-        )
-        return [dict(r._mapping) for r in rows]
-
     def counts(self) -> dict[str, int]:
         """Answers by decision."""
         rows = self._session.execute(text("SELECT decision, count(*) AS n FROM predictions GROUP BY decision"))

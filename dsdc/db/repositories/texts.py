@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, String, any_, cast, select
@@ -66,8 +67,14 @@ class RawTexts:
         )
         return {row.processed_image_id: row for row in found}
 
-    def of_documents(self, document_ids: Sequence[str], *, render: int, text: int) -> Iterator[PageRead]:
-        """Every page of these documents as these versions read it, ordered by document and page."""
+    def of_documents(
+        self, document_ids: Sequence[str], *, render: int, text: int, until: datetime | None = None
+    ) -> Iterator[PageRead]:
+        """Every page of these documents as these versions read it, ordered by document and page.
+
+        Args:
+            until: only what had been read by then.
+        """
         query = (
             select(
                 RawText.document_id,
@@ -85,6 +92,8 @@ class RawTexts:
             )
             .order_by(RawText.document_id, RawText.page)
         )
+        if until is not None:
+            query = query.where(RawText.created <= until)
         for row in self._session.execute(query, execution_options={"yield_per": 500}):
             yield PageRead(*row)
 

@@ -28,6 +28,7 @@ class Label(Base):
             postgresql_where=text("superseded_by IS NULL"),
         ),
         Index("ix_labels_label", "label"),
+        Index("ix_labels_document_id", "document_id"),
     )
 
     id: Mapped[BigId]

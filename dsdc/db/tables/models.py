@@ -32,6 +32,7 @@ class SnapshotMember(Base):
         CheckConstraint("split IN ('train', 'valid', 'test') OR split ~ '^fold-[0-9]+$'", name="split_known"),
         Index("ix_snapshot_members_document_id", "document_id"),
         Index("ix_snapshot_members_label_id", "label_id"),
+        Index("ix_snapshot_members_snapshot_id_label", "snapshot_id", "label"),
     )
 
     snapshot_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("dataset_snapshots.id"), primary_key=True)
@@ -47,7 +48,7 @@ class ModelVersion(Base):
     """A registered head. Its bytes lie under `models/`, named by `head_sha256`."""
 
     __tablename__ = "model_versions"
-    __table_args__ = (UniqueConstraint("name", "version"),)
+    __table_args__ = (UniqueConstraint("name", "version"), Index("ix_model_versions_snapshot_id", "snapshot_id"))
 
     id: Mapped[BigId]
     name: Mapped[str] = mapped_column(Text)

@@ -20,7 +20,7 @@ class RawText(Base):
         CheckConstraint("extraction IN ('ocr', 'text-layer')", name="extraction_known"),
         CheckConstraint("confidence IS NULL OR confidence BETWEEN 0 AND 1", name="confidence_is_share"),
         Index("ix_raw_texts_document_id_page", "document_id", "page"),
-        Index("ix_raw_texts_processor_id", "processor_id"),
+        Index("ix_raw_texts_processor_id_document_id", "processor_id", "document_id"),
     )
 
     id: Mapped[BigId]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, text
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -72,7 +72,11 @@ class AuditLog(Base):
     """What somebody did that matters: sign-ins, users, keys, promotions, erasures. Append-only."""
 
     __tablename__ = "audit_log"
-    __table_args__ = (Index("ix_audit_log_at", "at"),)
+    __table_args__ = (
+        Index("ix_audit_log_at", "at"),
+        # What is part of a document's life.
+        Index("ix_audit_log_of_documents", "subject", postgresql_where=text("action LIKE 'document.%'")),
+    )
 
     id: Mapped[BigId]
     at: Mapped[Now]
