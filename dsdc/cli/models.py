@@ -1,10 +1,10 @@
-"""`dsdc train`, `snapshot`, `promote`, `rollback`, `evaluate`: models and what they are worth."""
+"""`dsdc train`, `promote`, `rollback`, `evaluate`: models and what they are worth."""
 
 from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,7 +17,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def attach(app: typer.Typer) -> None:
     app.command("train")(train)
-    app.command("snapshot")(snapshot)
     app.command("promote")(promote)
     app.command("rollback")(rollback)
     app.command("evaluate")(evaluate)
@@ -45,18 +44,6 @@ def train(
         print_json(report.as_dict())
     else:
         pairs("Training", {key: value for key, value in report.as_dict().items() if not isinstance(value, dict)})
-
-
-def snapshot(as_json: AsJson = False) -> None:
-    """Freeze the labelled, embedded documents as they are now."""
-    from dsdc.pipeline.training import take_snapshot
-
-    taken = take_snapshot()
-    values: dict[str, Any] = {"snapshot": taken.id, "documents": taken.documents, "sha256": taken.content_sha256}
-    if as_json:
-        print_json(values)
-    else:
-        pairs("Snapshot", values)
 
 
 def promote(

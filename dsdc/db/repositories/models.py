@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import select, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from dsdc.db.tables import DatasetSnapshot, ModelAlias, ModelVersion, SnapshotMember
+from dsdc.db.tables import DatasetSnapshot, Label, ModelAlias, ModelVersion, OriginalDocument, SnapshotMember
 
 Alias = Literal["champion", "challenger"]
 
@@ -25,6 +26,25 @@ class Member:
     split: str
     duplicate_group: int
     embedding_ids: list[int]
+    content_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class FrozenMember:
+    """A member, with what the rows behind it say now: its label's own row, and its document's state."""
+
+    document_id: str
+    label_id: int
+    label: str
+    split: str
+    duplicate_group: int
+    embedding_ids: list[int]
+    content_sha256: str | None
+    stated: str
+    source: str
+    author: str
+    labelled: datetime
+    state: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,15 @@ class NewModel:
     calibration: Mapping[str, Any]
     code_commit: str
     airflow_run: str | None
+
+
+_LISTING = text("""
+    SELECT s.id, s.content_sha256, s.taxonomy, s.documents, cardinality(s.classes) AS classes, s.created,
+        (SELECT array_agg(v.version ORDER BY v.version) FROM model_versions v WHERE v.snapshot_id = s.id) AS versions,
+        (SELECT count(*) FROM snapshot_members m JOIN original_documents d ON d.id = m.document_id
+         WHERE m.snapshot_id = s.id AND d.state = 'forgotten') AS forgotten
+    FROM dataset_snapshots s ORDER BY s.id DESC
+""")
 
 
 class Snapshots:
@@ -83,6 +112,31 @@ class Snapshots:
 
     def latest(self) -> DatasetSnapshot | None:
         return self._session.scalar(select(DatasetSnapshot).order_by(DatasetSnapshot.id.desc()).limit(1))
+
+    def matching(self, prefix: str) -> Sequence[DatasetSnapshot]:
+        """Those whose content hash begins so, by id."""
+        s = DatasetSnapshot
+        return self._session.scalars(
+            select(s).where(s.content_sha256.startswith(prefix, autoescape=True)).order_by(s.id)
+        ).all()
+
+    def listing(self) -> Sequence[Row[Any]]:
+        """Every snapshot, newest first, with the model versions made of it and how many members are forgotten."""
+        return self._session.execute(_LISTING).all()
+
+    def frozen(self, snapshot_id: int, *, after: str = "", limit: int | None = None) -> list[FrozenMember]:
+        """Members by document, beginning after `after`."""
+        m, d = SnapshotMember, OriginalDocument
+        columns = (m.document_id, m.label_id, m.label, m.split, m.duplicate_group, m.embedding_ids, m.content_sha256)
+        rows = self._session.execute(
+            select(*columns, Label.label, Label.source, Label.author, Label.created, d.state)
+            .join(Label, Label.id == m.label_id)
+            .join(d, d.id == m.document_id)
+            .where(m.snapshot_id == snapshot_id, m.document_id > after)
+            .order_by(m.document_id)
+            .limit(limit)
+        )
+        return [FrozenMember(*row) for row in rows]
 
     def members(self, snapshot_id: int) -> Sequence[SnapshotMember]:
         return self._session.scalars(

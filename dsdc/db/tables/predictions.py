@@ -22,6 +22,13 @@ class Prediction(Base):
         Index("ix_predictions_document_sha256", "document_sha256"),
         Index("ix_predictions_model_version_id", "model_version_id"),
         Index("ix_predictions_created", "created"),
+        # Which answers named a document as neighbour.
+        Index(
+            "ix_predictions_neighbours",
+            "neighbours",
+            postgresql_using="gin",
+            postgresql_ops={"neighbours": "jsonb_path_ops"},
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
