@@ -1,7 +1,7 @@
 """### Maintenance
 
-**What.** Compares the store with the database (`dsdc fsck`), and then forgets documents that are older than
-`retention.days`, if that is set.
+**What.** Forgets documents that are older than `retention.days`, if that is set (`dsdc forget --expired`), and then
+compares the store with the database (`dsdc fsck`).
 
 **When.** Every night, and by hand: with *repair*, what is safe to mend is mended; no document is thrown away by that.
 
@@ -49,13 +49,6 @@ from airflow.sdk import Param, chain, dag, task
 )
 def maintenance() -> None:
     @task
-    def fsck(params: dict[str, Any]) -> dict[str, int]:
-        """The store holds what the database says, and the other way round."""
-        from dsdc.pipeline.maintenance import check_store
-
-        return check_store(repair=params["repair"], hashes=params["hashes"])
-
-    @task
     def retention(run_id: str) -> dict[str, int]:
         """Documents older than `retention.days` are forgotten; skipped where it is not set."""
         from airflow.sdk.exceptions import AirflowSkipException
@@ -67,7 +60,14 @@ def maintenance() -> None:
             raise AirflowSkipException("retention.days is not set: documents are kept for ever.")
         return forget_expired(author=f"airflow:{run_id}")
 
-    chain(fsck(), retention())
+    @task(trigger_rule="none_failed")
+    def fsck(params: dict[str, Any]) -> dict[str, int]:
+        """The store holds what the database says, and the other way round."""
+        from dsdc.pipeline.maintenance import check_store
+
+        return check_store(repair=params["repair"], hashes=params["hashes"])
+
+    chain(retention(), fsck())
 
 
 maintenance()

@@ -163,17 +163,17 @@ def rows_behind(snapshot: DatasetSnapshot, block: int = 1000) -> Iterator[tuple[
 
 
 def fault_of(member: FrozenMember, known: Known) -> Fault | None:
-    """The first thing that is not as it was frozen; None where all is."""
+    """What is not as it was frozen, the worst of it; None where all is."""
     if member.state == "forgotten":
         return Fault("forgotten", "the document was forgotten")
-    if member.stated != member.label:
-        return Fault("label", f"the label was {member.label}, and its row says {member.stated}")
     found = [vector.id for vector in known.vectors]
     if found != member.embedding_ids:
         there = len(set(member.embedding_ids) & set(found))
         return Fault(
             "vectors", f"{there} of its {len(member.embedding_ids)} vectors are there, and {len(found)} in all"
         )
+    if member.stated != member.label:
+        return Fault("label", f"the label was {member.label}, and its row says {member.stated}")
     if member.content_sha256 not in (None, fingerprint(known)):
         return Fault("content", "a vector or a text has other content")
     return None

@@ -164,7 +164,8 @@ def _target(row: Row[Any], attached: bool) -> Target:
 def _grouped(rows: Sequence[Row[Any]]) -> defaultdict[str, list[str]]:
     """Rows of (document, something), by document."""
     found: defaultdict[str, list[str]] = defaultdict(list)
-    for document, other in rows:
+    for row in rows:
+        document, other = tuple(row)
         found[document].append(str(other))
     return found
 

@@ -23,9 +23,7 @@ def check_store(*, repair: bool, hashes: bool) -> dict[str, int]:
     if not report.clean:
         left = [finding for finding in report.findings if not finding.repaired]
         named = "; ".join(f"{finding.kind} {finding.where}: {finding.detail}" for finding in left[:_NAMED])
-        raise PurposeFailed(
-            f"{len(left)} findings: {named}", hint="`dsdc fsck` lists all; --repair mends what is safe."
-        )
+        raise PurposeFailed(f"{len(left)} findings: {named}", hint="See `dsdc fsck`; --repair mends what is safe.")
     return {"documents": report.documents, "images": report.images, "rejected": report.rejected, "files": report.files}
 
 

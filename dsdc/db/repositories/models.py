@@ -136,7 +136,7 @@ class Snapshots:
             .order_by(m.document_id)
             .limit(limit)
         )
-        return [FrozenMember(*row) for row in rows]
+        return [FrozenMember(*tuple(row)) for row in rows]
 
     def members(self, snapshot_id: int) -> Sequence[SnapshotMember]:
         return self._session.scalars(
