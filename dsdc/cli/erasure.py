@@ -65,19 +65,18 @@ def forget(
 
 
 def _show(plan: Any) -> None:
-    columns = ["bytes", "pages", "vectors", "labels", "predictions", "quarantined"]
+    columns = ["pages", "vectors", "labels", "predictions"]
     rows = [
         [
-            target.document_id[:16],
+            target.document_id[:12],
             target.name,
-            target.state,
+            "attachment" if target.attached else target.state,
             *(target.counts[column] for column in columns),
             ", ".join(map(str, target.snapshots)),
-            "attachment" if target.attached else "",
         ]
         for target in plan.targets[:_SHOWN]
     ]
-    table("To be forgotten", ["document", "name", "state", *columns, "snapshots", ""], rows)
+    table("To be forgotten", ["document", "name", "", *columns, "snapshots"], rows)
     if len(plan.targets) > _SHOWN:
         out.print(f"  and {len(plan.targets) - _SHOWN} more")
     for model in plan.models:
