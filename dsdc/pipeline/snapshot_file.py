@@ -38,7 +38,7 @@ _Behind = tuple[FrozenMember, Known]
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written; `faults` say, by document, what is not as it was frozen. Forgotten members have no vectors."""
+    """What was written; `faults` say, by document, what is not as it was frozen. What is forgotten has no vectors."""
 
     path: str
     snapshot_id: int
@@ -103,8 +103,10 @@ def _schema(width: int) -> pa.Schema:
             pa.field("duplicate_group", pa.int32(), nullable=False),
             pa.field("embedding_ids", pa.list_(pa.int64()), nullable=False),
             pa.field("content_sha256", pa.string()),
-            pa.field("image_vector", vector),
-            pa.field("text_vector", vector),
+            pa.field("has_image", pa.bool_(), nullable=False),
+            pa.field("image_vector", vector, nullable=False),
+            pa.field("has_text", pa.bool_(), nullable=False),
+            pa.field("text_vector", vector, nullable=False),
         ]
     )
 
@@ -140,13 +142,14 @@ def _table(block: tuple[_Behind, ...], schema: pa.Schema, width: int) -> pa.Tabl
         "duplicate_group": [m.duplicate_group for m in members],
         "embedding_ids": [m.embedding_ids for m in members],
         "content_sha256": [m.content_sha256 for m in members],
+        "has_image": image.present,
         "image_vector": _vectors(image, width),
+        "has_text": text.present,
         "text_vector": _vectors(text, width),
     }
     return pa.table(columns, schema=schema)
 
 
 def _vectors(block: Block, width: int) -> pa.Array:
-    """Pooled over a document's pages, of length 1; null where there is none."""
-    values = pa.array(np.asarray(block.values, dtype=np.float32).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(values, width, mask=pa.array(~block.present))
+    """Pooled over a document's pages, of length 1; zeros where there is none, for such lists do not come back as null."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.asarray(block.values, dtype=np.float32).reshape(-1)), width)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -12,8 +11,9 @@ from PIL import Image
 from sqlalchemy import text
 
 from dsdc.db.repositories.attempts import StageAttempts
+from dsdc.db.repositories.batches import Batches, NewItem
 from dsdc.db.session import transaction
-from dsdc.errors import Conflict, Forgotten, NotFound, PurposeFailed, SettingsError, TooLarge
+from dsdc.errors import Conflict, NotFound, PurposeFailed, SettingsError, TooLarge
 from dsdc.pipeline import erasure, maintenance
 from dsdc.pipeline.assembly import STAGES, Assembly
 from dsdc.pipeline.erasure_plan import plan_expired, plan_for
@@ -241,15 +241,22 @@ def test_what_arrives_again_is_refused_until_somebody_names_it(
     assert kinds(database) == []
 
 
-def test_it_is_not_answered_about_while_it_would_be_kept(database: Settings, ready: Assembly) -> None:
-    from dsdc.pipeline.answer import _Request
-
+def test_who_waits_for_an_answer_about_it_is_told(database: Settings, ready: Assembly) -> None:
+    document, batch = sha256(picture(7)), uuid4()
     bring(database, ready, ("a.png", picture(7)))
-    forget(database, sha256(picture(7)))
-    arguments: dict[str, Any] = dict.fromkeys(("name", "author", "source", "cascade", "prediction_id"), None)
-    request = _Request(database, open_storage(database), None, None, picture(7), **arguments)  # type: ignore[arg-type]
-    with pytest.raises(Forgotten, match="forgotten on purpose"):
-        request.is_stored()
+    with transaction() as session:
+        batches = Batches(session)
+        batches.begin(batch, owner="bob", store=True)
+        for position, data in enumerate((picture(7), picture(8)), start=1):
+            batches.add(batch, NewItem(position, NAME, sha256(data), len(data)))
+        batches.accept(batch, store=True)
+    open_storage(database).put_bytes("uploads", picture(7))
+    (target,) = plan_for(database, [document]).targets
+    assert target.counts["waiting_in_batches"] == 1
+    forget(database, document)
+    items = rows("SELECT state, name, uploaded, problem ->> 'status' FROM prediction_batch_items ORDER BY position")
+    assert items == [("failed", "", False, "410"), ("pending", NAME, True, None)]
+    assert list(open_storage(database).keys("uploads")) == []
 
 
 def test_an_email_takes_along_what_came_with_it_alone(database: Settings, ready: Assembly) -> None:
