@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dsdc.cli.console import bars, out, pairs, print_json
 from dsdc.settings import settings
+
+if TYPE_CHECKING:
+    from dsdc.ml.registry import Registered
 
 Method = Literal["auto", "head", "neighbours", "zero-shot"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -55,6 +58,7 @@ def promote(
 
     promoted = promote_version(version, author=getpass.getuser(), reason=reason)
     out.print(f"{promoted.name} version {promoted.version} is the champion.")
+    _warn(promoted)
 
 
 def rollback() -> None:
@@ -63,6 +67,16 @@ def rollback() -> None:
 
     restored = roll_back(author=getpass.getuser())
     out.print(f"{restored.name} version {restored.version} is the champion again.")
+    _warn(restored)
+
+
+def _warn(chosen: Registered) -> None:
+    """Say so where the settings are not those that it was trained with: then the version before goes on serving."""
+    from dsdc.pipeline.training import unservable
+
+    if why := unservable(settings(), chosen):
+        out.print("[yellow]The prediction service cannot load it, and goes on with the one that serves:[/]")
+        out.print(f"  {why}", highlight=False, markup=False)
 
 
 def evaluate(

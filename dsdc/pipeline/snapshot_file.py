@@ -151,5 +151,8 @@ def _table(block: tuple[_Behind, ...], schema: pa.Schema, width: int) -> pa.Tabl
 
 
 def _vectors(block: Block, width: int) -> pa.Array:
-    """Pooled over a document's pages, of length 1; zeros where there is none, for such lists do not come back as null."""
+    """Pooled over a document's pages, of length 1; zeros where there is none.
+
+    Not null: Arrow writes fixed-size lists with nulls among them, and cannot read them again.
+    """
     return pa.FixedSizeListArray.from_arrays(pa.array(np.asarray(block.values, dtype=np.float32).reshape(-1)), width)

@@ -272,6 +272,18 @@ def promote_version(version: int, *, author: str, reason: str) -> Registered:
     return wanted
 
 
+def unservable(config: Settings, registered: Registered) -> str:
+    """Why a version cannot answer with these settings; empty where it can."""
+    head = recipe.load(registered.folder, head_sha256=registered.head_sha256)
+    try:
+        require_match(
+            f"{registered.name} version {registered.version}", head.recipe.origin, assemble(config).processors
+        )
+    except (ModelMismatch, WeightsError) as error:
+        return str(error)
+    return ""
+
+
 def _show_champion(config: Settings, name: str, version: int) -> None:
     """Move MLflow's alias too. It is there for people to look at: what serves has been decided already."""
     try:

@@ -170,5 +170,6 @@ def test_an_earlier_model_is_champion_again_and_serves_and_a_damaged_one_is_not(
         with pytest.raises(WeightsError):
             reproduce(versions[1])
         path.write_bytes(whole)
+    assert training.unservable(store, registry.champion(store)) == ""
     assert registry.champion(store).version == versions[0]
     assert serving.load().version == versions[0]
