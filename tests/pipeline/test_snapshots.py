@@ -131,6 +131,11 @@ def test_who_learnt_from_a_forgotten_document_is_said(store: Settings, tmp_path:
     answerer.load()
     asked = answerer.answer(page("memo", 800), name="new.png", author="test")
     document = next(n.document_id for n in asked.neighbours if n.document_id != sha256(page("memo", 3)))
+    tracked = [
+        path for path in tmp_path.rglob("*") if path.is_file() and "data" not in path.relative_to(tmp_path).parts
+    ]
+    assert any(path.name == "held_out.npz" for path in tracked)
+    assert [p for p in tracked for word in (b"1.png", b"wide 30") if word in p.read_bytes()] == [], "no name, no text"
     plan = forget(store, document)
     said = {model.version: (model.kind, model.champion, model.holds_vectors) for model in plan.models}
     assert said == {zero.version: ("zero-shot", False, False), few.version: ("neighbours", True, True)}
