@@ -132,7 +132,7 @@ def reproduce(
     if as_json:
         print_json(found.as_dict())
     else:
-        marks = {True: "same", False: "DIFFERS", None: "differs"}
+        marks = {True: "same", False: "DIFFERS", None: "note"}
         rows = [[marks[step.same], step.name, step.detail] for step in found.steps]
         table(f"{found.model} version {version}, made again", ["", "step", "detail"], rows)
         out.print("It comes out the same." if found.same else "It does not come out the same.")

@@ -153,8 +153,8 @@ def _inputs(thawed: Thawed, material: Material) -> Step:
         states = Documents(session).states(list({*archived, *material.dataset.data.document_ids}))
     forgotten = sorted(document for document, state in states.items() if state == "forgotten")
     if forgotten:
-        said = f"{len(forgotten)} documents that it was made of were forgotten since"
-        return Step("inputs", False, f"{said} ({_some(forgotten)}): it cannot be made again exactly")
+        said = f"forgotten since: {len(forgotten)} of the documents that it was made of ({_some(forgotten)})"
+        return Step("inputs", False, f"{said}; it cannot be made again exactly")
     gone = sorted(document for document, fault in thawed.faults.items() if fault.kind == "vectors")
     if gone:
         return Step("inputs", False, f"vectors of {len(gone)} documents are not those that were frozen: {_some(gone)}")
@@ -179,7 +179,13 @@ def _content(thawed: Thawed, material: Material) -> Step:
 
 def _code(config: Settings, of: Recipe) -> Step:
     here, then = recipe.code_commit(config.root), of.origin.code_commit
-    return Step("code", True if here == then else None, here if here == then else f"was {then}, is {here}")
+    if here != then:
+        return Step("code", None, f"was {then}, is {here}")
+    # Changes that were never committed may be others now.
+    known = here != "unknown" and not here.endswith("-dirty")
+    return Step(
+        "code", True if known else None, here if known else f"{here}, then and now: which it was is not on record"
+    )
 
 
 def _libraries(of: Recipe) -> Step:
