@@ -15,6 +15,7 @@
     │   ├── EncryptedFile              encrypted
     │   ├── TooLarge                   too_large
     │   ├── TookTooLong                timeout
+    │   ├── Forgotten                  forgotten
     │   └── CrashesParsers             crashed
     ├── ParserDied                     the process that read a document ended; whose fault it was shows when tried again
     │   └── ParserKilled               nobody's in here: it was killed from outside
@@ -124,6 +125,12 @@ class TookTooLong(DocumentError):
     """A page took longer than the limits of config.yaml allow."""
 
     category = "timeout"
+
+
+class Forgotten(DocumentError):
+    """This document was forgotten on purpose."""
+
+    category = "forgotten"
 
 
 class CrashesParsers(DocumentError):

@@ -38,6 +38,9 @@ NAMES = (
     "quarantine.recorded",  # its row is committed; the original is still there
     "quarantine.before_delete",  # a refused document is about to leave the store
     "quarantine.before_discard",  # a released file is about to leave quarantine
+    "forget.marked",  # a document is marked as forgotten, nothing of it is gone
+    "forget.bytes_gone",  # its bytes are gone, its rows are not
+    "forget.before_commit",  # its rows are deleted, not committed
     "worker.claimed",
     "worker.computed",  # results of a batch are there, none is recorded
     "worker.before_commit",  # their rows are written, not committed

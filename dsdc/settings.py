@@ -139,6 +139,11 @@ class Pipeline(Section):
     worker_name: str = ""
 
 
+class Retention(Section):
+    days: int | None = Field(None, ge=1)
+    labelled: bool = False
+
+
 class Train(Section):
     experiment: str = "dsdc"
     model_name: str = "dsdc-head"
@@ -290,6 +295,7 @@ class Settings(BaseSettings):
     ocr: Ocr = Ocr()
     clip: Clip = Clip()
     pipeline: Pipeline = Pipeline()
+    retention: Retention = Retention()
     train: Train = Train()
     predict: Predict = Predict()
     auth: Auth = Auth()

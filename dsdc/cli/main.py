@@ -15,12 +15,14 @@ from dsdc.cli import (
     database,
     demo,
     documents,
+    erasure,
     keys,
     labels,
     lineage,
     models,
     platform,
     samples,
+    snapshots,
     state,
     users,
 )
@@ -40,7 +42,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
 app.add_typer(users.app, name="users")
 app.add_typer(platform.app, name="platform", hidden=True)
-for part in (state, lineage, documents, models, samples, demo):
+for part in (state, lineage, documents, models, snapshots, erasure, samples, demo):
     part.attach(app)
 
 

@@ -1,15 +1,18 @@
-"""`dsdc train`, `snapshot`, `promote`, `rollback`, `evaluate`: models and what they are worth."""
+"""`dsdc train`, `promote`, `rollback`, `evaluate`: models and what they are worth."""
 
 from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dsdc.cli.console import bars, out, pairs, print_json
 from dsdc.settings import settings
+
+if TYPE_CHECKING:
+    from dsdc.ml.registry import Registered
 
 Method = Literal["auto", "head", "neighbours", "zero-shot"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -17,7 +20,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def attach(app: typer.Typer) -> None:
     app.command("train")(train)
-    app.command("snapshot")(snapshot)
     app.command("promote")(promote)
     app.command("rollback")(rollback)
     app.command("evaluate")(evaluate)
@@ -47,18 +49,6 @@ def train(
         pairs("Training", {key: value for key, value in report.as_dict().items() if not isinstance(value, dict)})
 
 
-def snapshot(as_json: AsJson = False) -> None:
-    """Freeze the labelled, embedded documents as they are now."""
-    from dsdc.pipeline.training import take_snapshot
-
-    taken = take_snapshot()
-    values: dict[str, Any] = {"snapshot": taken.id, "documents": taken.documents, "sha256": taken.content_sha256}
-    if as_json:
-        print_json(values)
-    else:
-        pairs("Snapshot", values)
-
-
 def promote(
     version: Annotated[int, typer.Argument(help="Version of the model that is to serve.")],
     reason: Annotated[str, typer.Option(help="Why; stays on record.")],
@@ -68,6 +58,7 @@ def promote(
 
     promoted = promote_version(version, author=getpass.getuser(), reason=reason)
     out.print(f"{promoted.name} version {promoted.version} is the champion.")
+    _warn(promoted)
 
 
 def rollback() -> None:
@@ -76,6 +67,16 @@ def rollback() -> None:
 
     restored = roll_back(author=getpass.getuser())
     out.print(f"{restored.name} version {restored.version} is the champion again.")
+    _warn(restored)
+
+
+def _warn(chosen: Registered) -> None:
+    """Say so where the settings are not those that it was trained with: then the version before goes on serving."""
+    from dsdc.pipeline.training import unservable
+
+    if why := unservable(settings(), chosen):
+        out.print("[yellow]The prediction service cannot load it, and goes on with the one that serves:[/]")
+        out.print(f"  {why}", highlight=False, markup=False)
 
 
 def evaluate(

@@ -35,9 +35,11 @@ _GRANTS: dict[str, tuple[str, ...]] = {
         "REVOKE ALL ON users, refresh_tokens, api_keys, alembic_version FROM {role}",
         "GRANT SELECT ON alembic_version TO {role}",
         "GRANT UPDATE ON stage_attempts TO {role}",
-        "GRANT UPDATE (file_path, page_count, state) ON original_documents TO {role}",
+        "GRANT UPDATE (file_path, original_name, page_count, state) ON original_documents TO {role}",
         "GRANT UPDATE (superseded_by) ON labels TO {role}",
         "GRANT UPDATE ON rejected_documents TO {role}",
+        # The one way to delete lineage: of a document that is marked as forgotten.
+        "GRANT EXECUTE ON FUNCTION erase_document(text, jsonb) TO {role}",
     ),
     "serve": (
         _READ_ALL,

@@ -1,4 +1,4 @@
-"""Labelled documents of the store -> arrays; and their snapshot: frozen, hashed, with the rows it was made of."""
+"""Labelled documents of the store -> arrays, with the rows behind them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 
 from dsdc.db.repositories.embeddings import Embeddings, PageVector, Versions
 from dsdc.db.repositories.labels import CurrentLabel, Labels
-from dsdc.db.repositories.models import Labelled, Member, Snapshots
 from dsdc.db.repositories.pages import ProcessedImages
 from dsdc.db.repositories.texts import RawTexts
 from dsdc.db.session import transaction
 from dsdc.errors import NotEnoughLabels
 from dsdc.ml.described import describe
-from dsdc.ml.features import Block, DocumentSet, Floats, pool_pages
-from dsdc.ml.split import Fold, duplicate_groups
+from dsdc.ml.features import Block, DocumentSet, Floats, Ints, pool_pages
+from dsdc.ml.split import duplicate_groups
 from dsdc.processors.contract import Word
 from dsdc.processors.describe import ReadPage
 from dsdc.processors.registry import ProcessorSet
@@ -62,15 +60,6 @@ class Archive:
     content_sha256: str
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A frozen dataset in the store."""
-
-    id: int
-    content_sha256: str
-    documents: int
-
-
 def collect(taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet, *, min_per_class: int) -> Dataset:
     """What a head can be trained on: `collect_all`, and of it what is `trainable`.
 
@@ -92,8 +81,14 @@ def collect_all(taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet
         hashes = ProcessedImages(session).first_page_hashes(ids, versions.render)
     embedded = [label for label in labels if known[label.document_id].vectors]
     behind = tuple(known[label.document_id] for label in embedded)
+    blocks = blocks_of(behind, processors)
+    groups = duplicate_groups(
+        perceptual=[hashes.get(label.document_id) for label in embedded],
+        embeddings=np.asarray(blocks["image"].values),
+        min_cosine=DUPLICATE_COSINE,
+    )
     return Dataset(
-        data=_arrays(embedded, blocks_of(behind, processors), taxonomy.slugs, hashes),
+        data=arrays(embedded, blocks, taxonomy.slugs, groups),
         labels=tuple(embedded),
         known=behind,
         left_out={},
@@ -135,14 +130,23 @@ def archive(versions: Versions, processors: ProcessorSet, limit: int) -> Archive
     """
     with transaction() as session:
         ids = Embeddings(session).sample(versions, limit)
-        known = known_of(Embeddings(session), RawTexts(session), ids, versions)
     if not ids:
         raise NotEnoughLabels(
             "There is no processed document in the store; without any, nobody knows what documents look like.",
             hint="Put documents, labelled or not, into data/to_ingest and run ingest_and_process.",
         )
-    content = archive_content(ids, known)
-    return Archive(tuple(ids), blocks_of([known[document_id] for document_id in ids], processors), content)
+    return archive_of(ids, versions, processors)
+
+
+def archive_of(
+    ids: Sequence[str], versions: Versions, processors: ProcessorSet, *, until: datetime | None = None
+) -> Archive:
+    """These documents, as they are now; with `until`, as they were then."""
+    with transaction() as session:
+        known = known_of(Embeddings(session), RawTexts(session), ids, versions, until=until)
+    return Archive(
+        tuple(ids), blocks_of([known[document_id] for document_id in ids], processors), archive_content(ids, known)
+    )
 
 
 def known_of(
@@ -185,9 +189,10 @@ def _matrix(vectors: Sequence[PageVector], width: int) -> Floats:
     return np.stack([v.vector for v in vectors]) if vectors else np.zeros((0, width), dtype=np.float32)
 
 
-def _arrays(
-    labels: Sequence[CurrentLabel], blocks: Mapping[str, Block], classes: tuple[str, ...], hashes: Mapping[str, int]
+def arrays(
+    labels: Sequence[CurrentLabel], blocks: Mapping[str, Block], classes: tuple[str, ...], groups: Ints
 ) -> DocumentSet:
+    """Labelled documents as a head learns from them; blocks and `[n]` groups are in the order of the labels."""
     image, text = blocks["image"], blocks["text"]
     return DocumentSet(
         document_ids=tuple(label.document_id for label in labels),
@@ -197,83 +202,9 @@ def _arrays(
         text=np.asarray(text.values),
         has_image=image.present,
         has_text=text.present,
-        groups=duplicate_groups(
-            perceptual=[hashes.get(label.document_id) for label in labels],
-            embeddings=np.asarray(image.values),
-            min_cosine=DUPLICATE_COSINE,
-        ),
+        groups=groups,
         extra={name: block for name, block in blocks.items() if name not in ("image", "text")},
     )
-
-
-def freeze(
-    dataset: Dataset,
-    folds: Sequence[Fold],
-    taxonomy: Taxonomy,
-    processors: Mapping[str, int],
-    params: Mapping[str, Any],
-    beside: str = "",
-) -> Snapshot:
-    """Record the dataset with its folds; equal content is one snapshot.
-
-    The hash covers documents, labels, folds, the vectors' own bytes and the texts with their words, but no row numbers:
-    the same rows restored into another database have the same hash. Embedding the archive anew may change last digits
-    of vectors, with the batches that pages happen to be in, and so the hash.
-
-    Args:
-        processors: ids of the processors' versions, by stage or modality.
-        beside: what else the model is made of, for the hash.
-    """
-    members = _members(dataset, folds)
-    digest = Digest(taxonomy.name, dataset.data.classes, beside)
-    for member, label, known in zip(members, dataset.labels, dataset.known, strict=True):
-        digest.add(member, label.source, fingerprint(known))
-    with transaction() as session:
-        snapshot_id = Snapshots(session).add(
-            digest.value,
-            taxonomy=taxonomy.name,
-            classes=dataset.data.classes,
-            processors=processors,
-            params=params,
-            members=members,
-        )
-    return Snapshot(snapshot_id, digest.value, len(members))
-
-
-def _members(dataset: Dataset, folds: Sequence[Fold]) -> list[Member]:
-    fold_of = {int(row): f"fold-{number}" for number, fold in enumerate(folds) for row in fold.test}
-    return [
-        Member(
-            document_id=label.document_id,
-            label_id=label.label_id,
-            label=label.label,
-            split=fold_of[row],
-            duplicate_group=int(dataset.data.groups[row]),
-            embedding_ids=[v.id for v in dataset.known[row].vectors],
-        )
-        for row, label in enumerate(dataset.labels)
-    ]
-
-
-def beside_of(prompts: Mapping[str, Sequence[str]], archive_sha256: str) -> str:
-    """What a model without training is made of beside its members, for `freeze`; `prompts` in the classes' order."""
-    return json.dumps([prompts, archive_sha256])
-
-
-class Digest:
-    """The content hash of a snapshot; members are added by ascending document id."""
-
-    def __init__(self, taxonomy: str, classes: Sequence[str], beside: str) -> None:
-        self._digest = hashlib.sha256(json.dumps({"taxonomy": taxonomy, "classes": list(classes)}).encode())
-        self._digest.update(beside.encode())
-
-    def add(self, member: Member | Labelled, source: str, content_sha256: str) -> None:
-        line = (member.document_id, member.label, source, member.split, content_sha256)
-        self._digest.update("\x1f".join(line).encode())
-
-    @property
-    def value(self) -> str:
-        return self._digest.hexdigest()
 
 
 def archive_content(document_ids: Sequence[str], known: Mapping[str, Known]) -> str:

@@ -235,8 +235,13 @@ class _Request:
         return Arrival(self._sha256, self._source, self._name, author=self._author, arrival_key=key)
 
     def is_stored(self) -> bool:
-        """Whether the store holds all that these versions would make of these bytes."""
+        """Whether the store holds all that these versions would make of these bytes.
+
+        Raises:
+            Forgotten: the document was forgotten on purpose.
+        """
         with transaction() as session:
+            Documents(session).refuse_forgotten([self._sha256])
             return Embeddings(session).complete(self._sha256, self._loaded.assembly.versions)
 
     def from_store(self) -> Answer:
@@ -247,6 +252,7 @@ class _Request:
 
     def _seen_again(self) -> Known:
         with transaction() as session:
+            self._hold(session)
             Documents(session).sight([self._arrival])
             return self._known(session)
 
@@ -273,10 +279,15 @@ class _Request:
 
     def _keep(self, passed: Passed, scratch: Storage) -> Known:
         with transaction() as session:
-            Documents(session).hold([self._sha256])
+            self._hold(session)
             store_bytes(passed, scratch, self._storage)  # a rejection may have removed them a moment ago
             keep(session, self._loaded.assembly, passed, self._arrival)
             return self._known(session)
+
+    def _hold(self, session: Session) -> None:
+        """From here on the document is not forgotten until the transaction ends; raises Forgotten if it was before."""
+        Documents(session).hold([self._sha256])
+        Documents(session).refuse_forgotten([self._sha256])
 
     def _finish(
         self,

@@ -209,10 +209,10 @@ class _Run:
                 reach("ingest.opened")
                 try:
                     media_type = self._intake.check(file, found.status.st_size)
+                    stored = self._put(found, file)
                 except DocumentError as error:
                     self._reject(found, file, error)
                     return None
-                stored = self._put(found, file)
         except FileNotFoundError:
             return None  # removed since it was listed
         except _Moving:
@@ -233,7 +233,11 @@ class _Run:
             raise _Moving
 
     def _put(self, found: Found, file: BinaryIO) -> Stored:
-        return self._storage.put("raw", file, lambda _: self._require_still(found, file))
+        def check(stored: Stored) -> None:
+            self._require_still(found, file)
+            self._intake.require_remembered(stored.sha256)
+
+        return self._storage.put("raw", file, check)
 
     def _put_again(self, found: Found) -> None:
         try:

@@ -11,9 +11,11 @@ from sqlalchemy.orm import Session
 from dsdc.db.repositories.attempts import StageAttempts
 from dsdc.db.repositories.consistency import Consistency
 from dsdc.db.repositories.documents import Arrival, Documents, NewDocument, RejectedDocuments
+from dsdc.db.repositories.erasure import Erasure
 from dsdc.db.repositories.labels import Labels
+from dsdc.db.repositories.users import Audit
 from dsdc.db.session import retrying, transaction
-from dsdc.errors import TooLarge
+from dsdc.errors import Conflict, TooLarge
 from dsdc.failpoints import reach
 from dsdc.pipeline.quarantine import discard_released
 from dsdc.processors.media_type import HEAD_BYTES, detect
@@ -42,10 +44,12 @@ class Recorded:
 class Intake:
     """The one way from bytes to rows; every arrival has a key, so that recording it again changes nothing."""
 
-    def __init__(self, config: Settings, storage: Storage, author: str) -> None:
+    def __init__(self, config: Settings, storage: Storage, author: str, *, remembers: bool = False) -> None:
+        """With `remembers`, what was forgotten on purpose is taken all the same."""
         self._config = config
         self._storage = storage
         self._author = author
+        self._remembers = remembers
 
     def check(self, file: BinaryIO, size: int) -> str:
         """The media type of an open file of `size` bytes, by its content; leaves the file at its beginning.
@@ -60,8 +64,17 @@ class Intake:
         file.seek(0)
         return media_type
 
+    def require_remembered(self, sha256: str) -> None:
+        """Raises Forgotten for bytes of a document that was forgotten on purpose, unless that is to be undone."""
+        if not self._remembers:
+            retrying(lambda: _refuse_forgotten(sha256))
+
     def record(self, taken: Sequence[Taken]) -> Recorded:
-        """Commit the rows of a batch, then take out of quarantine what the store has now."""
+        """Commit the rows of a batch, then take out of quarantine what the store has now.
+
+        Raises:
+            Conflict: a document was forgotten since its bytes were put into the store; nothing is recorded.
+        """
         tries: list[Recorded] = []
         retrying(lambda: self._record(taken, tries))
         reach("ingest.committed")
@@ -74,7 +87,7 @@ class Intake:
             documents = Documents(session)
             new = documents.add([t.document for t in taken])
             known = [t.document for t in taken if t.document.id not in new]
-            revived = documents.revive(known)
+            revived = documents.revive(known) + self._remember(session, known)
             # Where the store had lost a document's bytes, it failed for that; now they are there again.
             failed = [found.document_id for found in Consistency(session).unfinished([d.id for d in known])]
             if forgiven := sorted({*revived, *failed}):
@@ -85,6 +98,19 @@ class Intake:
             labelled = self._label(session, [t for t in taken if t.arrival.arrival_key in arrived])
             tries.append(Recorded(frozenset(new), labelled))
             reach("ingest.before_commit")
+
+    def _remember(self, session: Session, known: Sequence[NewDocument]) -> list[str]:
+        """Documents that were forgotten are processed from the start, as if they were new; their ids."""
+        documents = Documents(session)
+        forgotten = documents.forgotten([d.id for d in known])
+        if forgotten and not self._remembers:
+            raise Conflict("A document was forgotten while it arrived again.", hint="Run it again.")
+        documents.remember([d for d in known if d.id in forgotten])
+        Erasure(session).redo(forgotten)
+        RejectedDocuments(session).release(forgotten)
+        for document_id in sorted(forgotten):
+            Audit(session).record("document.remember", actor=self._author, subject=document_id)
+        return sorted(forgotten)
 
     def _put_back(self, taken: Sequence[Taken], ids: set[str]) -> None:
         """A rejection that was under way may have removed bytes since they were put; from here on it cannot."""
@@ -107,3 +133,8 @@ class Intake:
             if (said.source, said.taxonomy, said.label, said.superseded_by) == ("import", taxonomy, label, None):
                 return
         labels.add(document_id, label, taxonomy=taxonomy, source="import", author=self._author)
+
+
+def _refuse_forgotten(sha256: str) -> None:
+    with transaction() as session:
+        Documents(session).refuse_forgotten([sha256])

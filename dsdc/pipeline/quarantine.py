@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from dsdc.db.repositories.documents import Documents, RejectedDocuments, Rejection
 from dsdc.db.session import retrying, transaction
 from dsdc.db.tables import RejectedDocument
-from dsdc.errors import BytesMissing, DsdcError, HashMismatch
+from dsdc.errors import BytesMissing, DsdcError, Forgotten, HashMismatch
 from dsdc.failpoints import reach
 from dsdc.log import get_logger
 from dsdc.settings import Settings
@@ -92,7 +92,11 @@ def reject_document(
         config, storage, document_id, stage=stage, category=category, message=message, attempts=attempts
     )
     if prepared is not None:
-        retrying(lambda: _record_alone(prepared))
+        try:
+            retrying(lambda: _record_alone(prepared))
+        except Forgotten:
+            abandon_rejection(prepared)
+            return
         reach("quarantine.recorded")
         finish_rejection(storage, prepared)
 
@@ -136,8 +140,11 @@ def record_rejection(session: Session, rejection: Rejection) -> None:
 
     Raises:
         BytesMissing: the copy was taken out of quarantine meanwhile; nothing is lost, prepare it again.
+        Forgotten: the document was forgotten meanwhile; abandon the copy.
     """
     Documents(session).hold([rejection.sha256])
+    if rejection.document_id:
+        Documents(session).refuse_forgotten([rejection.document_id])
     if isinstance(rejection, Prepared) and not rejection.path.is_file():
         raise BytesMissing(f"{rejection.file_path} left quarantine just now.", hint="It will be tried again.")
     RejectedDocuments(session).add(rejection)
@@ -196,6 +203,16 @@ def discard_released(config: Settings, sha256s: Collection[str]) -> None:
                 _remove_with_reason(folder / name)
 
     retrying(work)
+
+
+def discard_copies(session: Session, config: Settings, sha256: str) -> None:
+    """Remove whatever quarantine has of these bytes, with a row or without, and the reasons beside; hold them first."""
+    folder = config.path("rejected")
+    for name in RejectedDocuments(session).files_of(sha256):
+        _remove_with_reason(folder / name)
+    with writing(folder):
+        for path in folder.glob(f"{sha256[:16]}-*"):
+            path.unlink(missing_ok=True)
 
 
 def restore_copy(config: Settings, source: BinaryIO, rejection: Rejection | RejectedDocument) -> None:

@@ -10,7 +10,7 @@ from itertools import groupby
 from dsdc.db.repositories.documents import Arrival, NewDocument, RejectedDocuments
 from dsdc.db.session import retrying, transaction
 from dsdc.db.tables import RejectedDocument
-from dsdc.errors import BytesMissing, DocumentError, HashMismatch, NotFound, StorageError
+from dsdc.errors import BytesMissing, DocumentError, Forgotten, HashMismatch, NotFound, StorageError
 from dsdc.log import get_logger
 from dsdc.pipeline.inbox import open_regular
 from dsdc.pipeline.intake import Intake, Taken
@@ -49,7 +49,8 @@ def release(
 ) -> ReleaseReport:
     """Bring files of quarantine into the store again, all of them or those with these ids.
 
-    A document that was rejected once has its failed work forgiven. What is refused again stays in quarantine, with
+    A document that was rejected once has its failed work forgiven; one that was forgotten on purpose comes back only
+    when its id is named, and is processed from the start. What is refused again stays in quarantine, with
     the new reason and one attempt more; each file leaves only after its COMMIT.
 
     Raises:
@@ -58,7 +59,7 @@ def release(
     """
     rows = retrying(lambda: _rows(ids))
     config = settings()
-    run = _Release(config, open_storage(config), author)
+    run = _Release(config, open_storage(config), author, remembers=ids is not None)
     done = 0
     for _, group in groupby(sorted(rows, key=lambda row: (row.sha256, row.id)), key=lambda row: row.sha256):
         same = list(group)
@@ -74,7 +75,7 @@ def _rows(ids: Sequence[int] | None) -> Sequence[RejectedDocument]:
     with transaction() as session:
         rejected = RejectedDocuments(session)
         if ids is None:
-            return rejected.all()
+            return [row for row in rejected.all() if row.category != Forgotten.category]
         return [_in_quarantine(rejected, rejected_id) for rejected_id in dict.fromkeys(ids)]
 
 
@@ -91,11 +92,11 @@ def _in_quarantine(rejected: RejectedDocuments, rejected_id: int) -> RejectedDoc
 
 
 class _Release:
-    def __init__(self, config: Settings, storage: Storage, author: str | None) -> None:
+    def __init__(self, config: Settings, storage: Storage, author: str | None, *, remembers: bool) -> None:
         self._folder = config.path("rejected")
         self._storage = storage
         self._author = author
-        self._intake = Intake(config, storage, author or "release")
+        self._intake = Intake(config, storage, author or "release", remembers=remembers)
         self._taxonomy = Taxonomy.from_settings(config.taxonomy)
         self.report = ReleaseReport()
 
@@ -114,6 +115,7 @@ class _Release:
         try:
             with open_regular(path) as file:
                 media_type = self._intake.check(file, row.byte_size)
+            self._intake.require_remembered(row.sha256)
             stored = self._put(row)
         except FileNotFoundError:
             self._stays(row, str(BytesMissing(f"{row.file_path} is not in {self._folder}.", hint="Run dsdc fsck.")))

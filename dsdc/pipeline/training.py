@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,47 +25,26 @@ from dsdc.errors import (
 )
 from dsdc.log import get_logger
 from dsdc.ml import gate, recipe, registry
-from dsdc.ml.coldstart import ARCHIVE, fit_cold, hold_out_folds, prompts_of
 from dsdc.ml.comparison import Champion
-from dsdc.ml.dataset import Archive, Dataset, Snapshot, archive, beside_of, collect_all, freeze, trainable
-from dsdc.ml.fit import Fitted, Share, fit
+from dsdc.ml.dataset import Dataset
+from dsdc.ml.fit import Fitted, Share
 from dsdc.ml.gate import GateReport
 from dsdc.ml.heldout import HeldOut
-from dsdc.ml.method import Choice, choose_method
-from dsdc.ml.neighbours import References
-from dsdc.ml.recipe import Origin, Recipe
+from dsdc.ml.method import Choice
+from dsdc.ml.recipe import Recipe
 from dsdc.ml.registry import Registered
 from dsdc.ml.search import search
-from dsdc.ml.split import Fold, make_folds
+from dsdc.ml.snapshots import Snapshot
 from dsdc.ml.tracking import Registered as Tracked
 from dsdc.ml.tracking import Tracking
 from dsdc.pipeline.assembly import Assembly, assemble
-from dsdc.pipeline.match import identity_of, require_match
+from dsdc.pipeline.match import require_match
+from dsdc.pipeline.material import Material, describe, fit_material, prepare
 from dsdc.settings import Settings, Train, settings
-from dsdc.taxonomy import Taxonomy
 
 log = get_logger(__name__)
 
 Progress = Callable[[int, int], None]  # (done, still to come), in any unit
-
-
-@dataclass(frozen=True)
-class _References:
-    """What a model without training is made of, beside the labelled documents."""
-
-    prompts: References
-    archive: Archive
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """The frozen documents, what is to be made of them, and why."""
-
-    choice: Choice
-    dataset: Dataset
-    folds: Sequence[Fold]
-    snapshot: Snapshot
-    beside: _References | None
 
 
 @dataclass(frozen=True)
@@ -114,7 +93,7 @@ class TrainReport:
 def take_snapshot() -> Snapshot:
     """Freeze what is labelled and embedded now, with the split that training would use."""
     config = settings()
-    return _prepare(config, config.train, assemble(config)).snapshot
+    return prepare(config, config.train, assemble(config)).snapshot
 
 
 def train_model(
@@ -141,12 +120,13 @@ def train_model(
     config = settings()
     chosen = _override(config.train, overrides or {})
     ready = assemble(config)
-    made = _prepare(config, chosen, ready)
+    made = prepare(config, chosen, ready)
     dataset, snapshot = made.dataset, made.snapshot
     told = Share(progress, trials + 1)
     chosen, parent = _searched(config, chosen, made, trials, told) if trials else (chosen, None)
-    fitted = _fit(config, chosen, made, told.part(trials))
-    described = _describe(config, fitted, snapshot, ready)
+    wanted = {"coverage": config.predict.coverage, "review_budget": config.predict.review_budget}
+    fitted = fit_material(made, chosen, **wanted, progress=told.part(trials))
+    described = describe(config, fitted, snapshot, ready)
     held_out = HeldOut.of(dataset.data, fitted)
     report = _judge(config, dataset, held_out, ready, chosen.seed)
     reports = {"gate": report.markdown(), "method": f"{made.choice.reason}\n"}
@@ -213,49 +193,7 @@ def _override(section: Train, overrides: Mapping[str, object]) -> Train:
         raise SettingsError(f"These training parameters are not valid: {found}.") from None
 
 
-def _prepare(config: Settings, chosen: Train, ready: Assembly) -> _Prepared:
-    taxonomy = Taxonomy.from_settings(config.taxonomy)
-    found = collect_all(taxonomy, ready.versions, ready.processors)
-    choice = _choose(chosen, found)
-    if choice.method == "head":
-        dataset = trainable(found, chosen.min_per_class)
-        folds = make_folds(dataset.data.labels, dataset.data.groups, folds=chosen.folds, seed=chosen.seed)
-        beside = None
-    else:
-        dataset, folds = found, hold_out_folds(found.data, chosen)
-        aligned = ready.processors.embedder.aligned
-        prompts = prompts_of(taxonomy.classes, ready.processors, aligned=aligned)
-        beside = _References(prompts, archive(ready.versions, ready.processors, ARCHIVE))
-    snapshot = _freeze(chosen, ready, taxonomy, dataset, folds, beside)
-    log.info("train.snapshot", id=snapshot.id, documents=snapshot.documents, sha256=snapshot.content_sha256)
-    return _Prepared(choice, dataset, folds, snapshot, beside)
-
-
-def _choose(chosen: Train, found: Dataset) -> Choice:
-    if chosen.method != "auto":
-        return Choice(chosen.method, "The setting train.method says so.")
-    return choose_method(found.data.originals(), min_per_class=chosen.min_per_class, folds=chosen.folds)
-
-
-def _freeze(
-    chosen: Train,
-    ready: Assembly,
-    taxonomy: Taxonomy,
-    dataset: Dataset,
-    folds: Sequence[Fold],
-    beside: _References | None,
-) -> Snapshot:
-    processors = vars(ready.versions) | dict(ready.ids.describers)
-    params: dict[str, Any] = {"min_per_class": chosen.min_per_class, "seed": chosen.seed, "folds": chosen.folds}
-    if beside is None:
-        return freeze(dataset, folds, taxonomy, processors, params)
-    prompts = {c.slug: list(c.prompts) for c in taxonomy.classes}
-    params |= {"prompts": prompts, "archive": list(beside.archive.document_ids)}
-    others = beside_of(prompts, beside.archive.content_sha256)
-    return freeze(dataset, folds, taxonomy, processors, params, beside=others)
-
-
-def _searched(config: Settings, chosen: Train, made: _Prepared, trials: int, told: Share) -> tuple[Train, str]:
+def _searched(config: Settings, chosen: Train, made: Material, trials: int, told: Share) -> tuple[Train, str]:
     """The best settings, and the run in MLflow under which the trials are and the training belongs."""
     if made.choice.method != "head":
         raise NotEnoughLabels(
@@ -266,47 +204,6 @@ def _searched(config: Settings, chosen: Train, made: _Prepared, trials: int, tol
         found = search(made.dataset.data, chosen, trials=trials, told=told, tell=run.log_trial)
         run.conclude(found)
         return found.best, run.run_id
-
-
-def _fit(config: Settings, chosen: Train, made: _Prepared, progress: Progress | None) -> Fitted:
-    data, predict = made.dataset.data, config.predict
-    if made.choice.method == "head" or made.beside is None:
-        return fit(
-            data,
-            chosen,
-            coverage=predict.coverage,
-            review_budget=predict.review_budget,
-            folds=made.folds,
-            progress=progress,
-        )
-    return fit_cold(
-        data,
-        chosen,
-        method=made.choice.method,
-        prompts=made.beside.prompts,
-        archive=made.beside.archive.blocks,
-        coverage=predict.coverage,
-        review_budget=predict.review_budget,
-        folds=made.folds,
-        progress=progress,
-    )
-
-
-def _describe(config: Settings, fitted: Fitted, snapshot: Snapshot, ready: Assembly) -> Recipe:
-    processors = ready.processors
-    return recipe.recipe_of(
-        fitted,
-        classes=Taxonomy.from_settings(config.taxonomy).classes,
-        origin=Origin(
-            snapshot=snapshot.content_sha256,
-            clip=identity_of(processors.embedder),
-            processors=tuple(
-                map(identity_of, (processors.renderer, processors.reader, processors.cleaner, *processors.describers))
-            ),
-            code_commit=recipe.code_commit(config.root),
-            libraries=recipe.library_versions(),
-        ),
-    )
 
 
 def _tags(author: str, airflow_run: str | None) -> dict[str, str]:
@@ -373,6 +270,18 @@ def promote_version(version: int, *, author: str, reason: str) -> Registered:
     registry.set_alias(config, "champion", wanted.id, author=author, reason=reason)
     _show_champion(config, wanted.name, wanted.version)
     return wanted
+
+
+def unservable(config: Settings, registered: Registered) -> str:
+    """Why a version cannot answer with these settings; empty where it can."""
+    head = recipe.load(registered.folder, head_sha256=registered.head_sha256)
+    try:
+        require_match(
+            f"{registered.name} version {registered.version}", head.recipe.origin, assemble(config).processors
+        )
+    except (ModelMismatch, WeightsError) as error:
+        return str(error)
+    return ""
 
 
 def _show_champion(config: Settings, name: str, version: int) -> None:

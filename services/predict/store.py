@@ -69,6 +69,8 @@ def label_prediction(prediction_id: UUID, label: str, *, taxonomy: str, author: 
             raise NotFound("There is no such prediction.")
         if row.document_id is None:
             raise Conflict("The document of this prediction was not kept.", hint="Predict it again with store=true.")
+        if Documents(session).forgotten([row.document_id]):
+            raise Conflict("The document of this prediction was forgotten.")
         label_id = Labels(session).add(
             row.document_id,
             label,

@@ -30,6 +30,7 @@ GRAPHS = {
     "check_platform": {name: set() for name in ("database", "mlflow", "auth", "predict", "disk_space", "stuck_stages")},
     "simulate_arrivals": {"arrive": set()},
     "adapt_clip": {"adapt": set()},
+    "maintenance": {"retention": {"fsck"}, "fsck": set()},
 }
 
 
@@ -88,6 +89,7 @@ def test_heavy_work_waits_in_pools(dags: dict[str, Any]) -> None:
     ) | dict.fromkeys(("plan", "report", "announce"), "default_pool")
     assert {t.task_id: t.pool for t in dags["train_model"].tasks} == {"new_labels": "default_pool", "train": "gpu"}
     assert [t.pool for t in dags["adapt_clip"].tasks] == ["gpu"]
+    assert {t.pool for t in dags["maintenance"].tasks} == {"cpu"}
     # It sleeps most of its time, which must not keep a slot from those who work.
     assert [t.pool for t in dags["simulate_arrivals"].tasks] == ["default_pool"]
 
@@ -101,6 +103,10 @@ def test_stages_are_mapped_and_joined_by_a_report_that_skipping_does_not_skip(da
 
     assert set(stages.values()) == set(STAGES)
     assert dag.get_task("report").trigger_rule == "none_failed"
+
+
+def test_the_store_is_checked_whether_anything_was_forgotten_or_not(dags: dict[str, Any]) -> None:
+    assert dags["maintenance"].get_task("fsck").trigger_rule == "none_failed"
 
 
 def test_the_asset_links_processing_to_training(dags: dict[str, Any]) -> None:
@@ -139,6 +145,7 @@ def test_forms_are_valid_schemas_and_their_defaults_fit(dags: dict[str, Any], na
         ("ingest_and_process", {"take_inbox": "perhaps"}),
         ("check_platform", {"stuck_minutes": 0}),
         ("adapt_clip", {"batch": 1}),
+        ("maintenance", {"repair": "perhaps"}),
         ("adapt_clip", {"blocks": -1}),
         ("adapt_clip", {"force": "perhaps"}),
     ],

@@ -8,7 +8,7 @@ import pytest
 from alembic import command
 from sqlalchemy import text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.exc import IntegrityError, InternalError, ProgrammingError
 
 from dsdc.db.session import transaction
 from dsdc.db.setup import alembic_config, setup_database
@@ -97,6 +97,25 @@ def test_each_role_may_do_its_work_and_no_more(full_setup: Settings) -> None:
     for side in ("airflow", "mlflow"):
         with transaction(side) as session:
             session.execute(text("CREATE TABLE mine (id int)"))
+
+
+def test_the_pipeline_deletes_what_is_forgotten_and_nothing_else(full_setup: Settings) -> None:
+    erase = text("SELECT erase_document(:id, '{}')")
+    with transaction("pipeline") as session:
+        add_document(session)
+        session.execute(
+            text("INSERT INTO sightings (document_id, source, name) VALUES (:id, 'cli', 'x.pdf')"), {"id": DOCUMENT}
+        )
+    for role in ("serve", "auth"):
+        with pytest.raises(ProgrammingError, match="permission denied"), transaction(role) as session:
+            session.execute(erase, {"id": DOCUMENT})
+    with pytest.raises(InternalError, match="not marked as forgotten"), transaction("pipeline") as session:
+        session.execute(erase, {"id": DOCUMENT})
+    with transaction("pipeline") as session:
+        session.execute(text("UPDATE original_documents SET state = 'forgotten'"))
+        found = session.execute(erase, {"id": DOCUMENT}).scalar_one()
+        assert found["names"] == 1
+        assert session.execute(text("SELECT original_name FROM original_documents")).scalar() == ""
 
 
 def test_a_stopped_database_is_named_with_what_to_do(project, monkeypatch: pytest.MonkeyPatch) -> None:

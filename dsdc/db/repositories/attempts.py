@@ -41,7 +41,10 @@ class Finish:
 _TABLE = "stage_attempts"
 _CLAIM = claim_statement(
     _TABLE,
-    scope="stage = :stage AND processor_id = :processor",
+    scope="""
+        stage = :stage AND processor_id = :processor
+        AND (SELECT d.state FROM original_documents d WHERE d.id = stage_attempts.document_id) <> 'forgotten'
+    """,
     returning="a.id, a.input_id, a.document_id, a.attempts, a.fence, a.failures",
 )
 _RENEW = renew_statement(_TABLE)

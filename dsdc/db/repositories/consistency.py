@@ -139,9 +139,13 @@ class Consistency:
         return [DocumentBytes(row.id, row.file_path, row.state) for row in self._session.execute(query)]
 
     def images(self, after: str, limit: int) -> list[tuple[str, str]]:
-        """(SHA-256, key) of page images by SHA-256, beginning after `after`; each once, however many pages show it."""
-        i = ProcessedImage
-        query = select(i.image_sha256, i.image_file).distinct().where(i.image_sha256 > after)
+        """(SHA-256, key) of page images by SHA-256, beginning after `after`; each once, however many pages show it.
+
+        Those that only forgotten documents show are on their way out.
+        """
+        i, d = ProcessedImage, OriginalDocument
+        query = select(i.image_sha256, i.image_file).distinct().join(d, d.id == i.document_id)
+        query = query.where(i.image_sha256 > after, d.state != "forgotten")
         rows = self._session.execute(query.order_by(i.image_sha256, i.image_file).limit(limit))
         return [(row.image_sha256, row.image_file) for row in rows]
 

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from dsdc.db.tables import OriginalDocument, RejectedDocument, Sighting
+from dsdc.errors import Forgotten
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,31 @@ class Documents:
             """),
             {"ids": list(ids)},
         )
+
+    def lock(self, document_id: str) -> None:
+        """Until the transaction ends, no row is added that names this document."""
+        row = select(OriginalDocument.id).where(OriginalDocument.id == document_id)
+        self._session.execute(row.with_for_update()).all()
+
+    def forgotten(self, ids: Collection[str]) -> set[str]:
+        """Those of these documents that were forgotten on purpose."""
+        d = OriginalDocument
+        return set(self._session.scalars(select(d.id).where(d.id.in_(ids), d.state == "forgotten")))
+
+    def refuse_forgotten(self, ids: Collection[str]) -> None:
+        """Raise Forgotten if one of these documents was forgotten on purpose."""
+        if self.forgotten(ids):
+            raise Forgotten(
+                "This document was forgotten on purpose, and is not taken again by itself.",
+                hint="If it is to be kept after all, `dsdc ingest --release` takes it out of quarantine.",
+            )
+
+    def remember(self, documents: Sequence[NewDocument]) -> None:
+        """Documents that were forgotten are to be kept after all."""
+        for document in sorted(documents, key=lambda d: d.id):
+            values = {"state": "stored", "file_path": document.file_path, "original_name": document.original_name}
+            row = update(OriginalDocument).where(OriginalDocument.id == document.id)
+            self._session.execute(row.values(**values))
 
     def sight(self, arrivals: Sequence[Arrival]) -> set[str]:
         """Record arrivals; one that is recorded already does not count again. Returns the keys of those that were new.
@@ -184,6 +210,10 @@ class RejectedDocuments:
 
     def get(self, rejected_id: int) -> RejectedDocument | None:
         return self._session.get(RejectedDocument, rejected_id)
+
+    def files_of(self, sha256: str) -> list[str]:
+        """Names in quarantine under which these bytes are, or were."""
+        return list(self._session.scalars(select(RejectedDocument.file_path).where(RejectedDocument.sha256 == sha256)))
 
     def by_file(self, file_path: str) -> RejectedDocument | None:
         """What is known of a file in quarantine, also after its release."""

@@ -171,6 +171,11 @@ class Embeddings:
         rows = self._session.execute(query, _ids(versions) | {"ids": list(document_ids), "until": until})
         return [PageVector(r.id, r.document_id, r.page, r.modality, as_vector(r.embedding)) for r in rows]
 
+    def width(self, processor_id: int) -> int:
+        """Of this embedder's vectors; 1 where it has made none, for no width is less."""
+        query = text("SELECT width FROM embeddings WHERE processor_id = :id LIMIT 1")
+        return self._session.scalar(query, {"id": processor_id}) or 1
+
     def sample(self, versions: Versions, limit: int) -> list[str]:
         """At most so many stored documents with embeddings of these versions: the first by id, which is a hash."""
         query = text("""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import select, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from dsdc.db.tables import DatasetSnapshot, ModelAlias, ModelVersion, SnapshotMember
+from dsdc.db.tables import DatasetSnapshot, Label, ModelAlias, ModelVersion, OriginalDocument, SnapshotMember
 
 Alias = Literal["champion", "challenger"]
 
@@ -25,18 +26,25 @@ class Member:
     split: str
     duplicate_group: int
     embedding_ids: list[int]
+    content_sha256: str | None = None
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A member, and what its label's own row says now: what is `stated`, by which source."""
+class FrozenMember:
+    """A member, with what the rows behind it say now: its label's own row, and its document's state."""
 
     document_id: str
+    label_id: int
     label: str
+    split: str
+    duplicate_group: int
+    embedding_ids: list[int]
+    content_sha256: str | None
     stated: str
     source: str
-    split: str
-    embedding_ids: list[int]
+    author: str
+    labelled: datetime
+    state: str
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,15 @@ class NewModel:
     calibration: Mapping[str, Any]
     code_commit: str
     airflow_run: str | None
+
+
+_LISTING = text("""
+    SELECT s.id, s.content_sha256, s.taxonomy, s.documents, cardinality(s.classes) AS classes, s.created,
+        (SELECT array_agg(v.version ORDER BY v.version) FROM model_versions v WHERE v.snapshot_id = s.id) AS versions,
+        (SELECT count(*) FROM snapshot_members m JOIN original_documents d ON d.id = m.document_id
+         WHERE m.snapshot_id = s.id AND d.state = 'forgotten') AS forgotten
+    FROM dataset_snapshots s ORDER BY s.id DESC
+""")
 
 
 class Snapshots:
@@ -96,26 +113,44 @@ class Snapshots:
     def latest(self) -> DatasetSnapshot | None:
         return self._session.scalar(select(DatasetSnapshot).order_by(DatasetSnapshot.id.desc()).limit(1))
 
+    def matching(self, prefix: str) -> Sequence[DatasetSnapshot]:
+        """Those whose content hash begins so, by id."""
+        s = DatasetSnapshot
+        return self._session.scalars(
+            select(s).where(s.content_sha256.startswith(prefix, autoescape=True)).order_by(s.id)
+        ).all()
+
+    def listing(self) -> Sequence[Row[Any]]:
+        """Every snapshot, newest first, with the model versions made of it and how many members are forgotten."""
+        return self._session.execute(_LISTING).all()
+
+    def frozen(self, snapshot_id: int, *, after: str = "", limit: int | None = None) -> list[FrozenMember]:
+        """Members by document, beginning after `after`."""
+        m, d = SnapshotMember, OriginalDocument
+        columns = (m.document_id, m.label_id, m.label, m.split, m.duplicate_group, m.embedding_ids, m.content_sha256)
+        rows = self._session.execute(
+            select(*columns, Label.label, Label.source, Label.author, Label.created, d.state)
+            .join(Label, Label.id == m.label_id)
+            .join(d, d.id == m.document_id)
+            .where(m.snapshot_id == snapshot_id, m.document_id > after)
+            .order_by(m.document_id)
+            .limit(limit)
+        )
+        return [FrozenMember(*tuple(row)) for row in rows]
+
     def members(self, snapshot_id: int) -> Sequence[SnapshotMember]:
         return self._session.scalars(
             select(SnapshotMember).where(SnapshotMember.snapshot_id == snapshot_id).order_by(SnapshotMember.document_id)
         ).all()
 
-    def labelled(self, snapshot_id: int) -> list[Labelled]:
-        """Its members by document."""
+    def forgotten(self, snapshot_id: int, archive: Collection[str] = ()) -> list[str]:
+        """Those of its documents, and of those of the archive, that have been forgotten, by id."""
         query = text(
-            "SELECT m.document_id, m.label, l.label, l.source, m.split, m.embedding_ids FROM snapshot_members m"
-            " JOIN labels l ON l.id = m.label_id WHERE m.snapshot_id = :snapshot ORDER BY m.document_id"
-        )
-        return [Labelled(*row) for row in self._session.execute(query, {"snapshot": snapshot_id})]
-
-    def forgotten(self, snapshot_id: int, archive: Collection[str] = ()) -> int:
-        """How many of its documents, and of those of the archive, have been forgotten."""
-        query = text(
-            "SELECT count(*) FROM original_documents d WHERE d.state = 'forgotten' AND (d.id = ANY (:archive) OR EXISTS"
+            "SELECT d.id FROM original_documents d WHERE d.state = 'forgotten' AND (d.id = ANY (:archive) OR EXISTS"
             " (SELECT FROM snapshot_members m WHERE m.snapshot_id = :snapshot AND m.document_id = d.id))"
+            " ORDER BY d.id"
         )
-        return self._session.execute(query, {"snapshot": snapshot_id, "archive": list(archive)}).scalar_one()
+        return list(self._session.scalars(query, {"snapshot": snapshot_id, "archive": list(archive)}))
 
 
 class Models:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Select, String, cast, func, select, text
@@ -43,6 +43,21 @@ class ProcessedImages:
             select(cast(ProcessedImage.id, String), ProcessedImage.document_id)
             .join(OriginalDocument, OriginalDocument.id == ProcessedImage.document_id)
             .where(ProcessedImage.processor_id == processor_id, OriginalDocument.state == "stored")
+        )
+
+    def hold(self, sha256s: Collection[str], *, alone: bool = False) -> None:
+        """Until the transaction ends, nobody removes the bytes of these page images.
+
+        With `alone`, nobody records pages that show them either: for whoever removes them. Whoever records pages looks
+        afterwards whether the bytes are there.
+        """
+        lock = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
+        self._session.execute(
+            text(f"""
+                SELECT {lock}(hashtext('dsdc.page'), one)
+                FROM (SELECT DISTINCT hashtext(h) AS one FROM unnest(CAST(:all AS text[])) AS h ORDER BY one) AS held
+            """),  # noqa: S608 - one of two words above
+            {"all": list(sha256s)},
         )
 
     def add(self, document_id: str, processor_id: int, rows: Sequence[PageRow]) -> None:

@@ -53,6 +53,7 @@ class PredictionBatchItem(Base):
             postgresql_where=text("state IN ('pending', 'running')"),
         ),
         Index("ix_prediction_batch_items_uploaded", "sha256", postgresql_where=text("uploaded")),
+        Index("ix_prediction_batch_items_sha256", "sha256"),
     )
 
     id: Mapped[BigId]

@@ -42,6 +42,8 @@ class SnapshotMember(Base):
     split: Mapped[str] = mapped_column(Text)
     duplicate_group: Mapped[int]
     embedding_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    # Of the vectors' own bytes and the texts with their words; members of older snapshots have none.
+    content_sha256: Mapped[Sha256 | None]
 
 
 class ModelVersion(Base):

@@ -9,6 +9,7 @@ from dsdc.db.repositories.consistency import Consistency
 from dsdc.db.session import transaction
 from dsdc.log import get_logger
 from dsdc.pipeline.fsck.derived import check_derived
+from dsdc.pipeline.fsck.forgotten import check_forgotten
 from dsdc.pipeline.fsck.pages import PageCheck
 from dsdc.pipeline.fsck.places import Places, Progress
 from dsdc.pipeline.fsck.report import FsckReport
@@ -47,6 +48,7 @@ def fsck(
     with transaction() as session:
         sizes = Consistency(session).sizes()
     step = _steps(sum(sizes), progress)
+    check_forgotten(places)
     stored = StoredCheck(places)
     for document in _blocks(lambda s, after: s.documents(after, BLOCK), lambda d: d.id, ""):
         stored.document(document)

@@ -18,8 +18,19 @@ from dsdc.pipeline.inbox import CLOCK_DOUBT_S
 #: hole        a page is missing between others
 #: underived   work that is done by what the queue says, without its row
 #: unfinished  a document that cannot be rendered, still in the store
+#: remains     something of a document that was forgotten
 Kind = Literal[
-    "missing", "changed", "orphan", "leftover", "draft", "reason", "unseen", "hole", "underived", "unfinished"
+    "missing",
+    "changed",
+    "orphan",
+    "leftover",
+    "draft",
+    "reason",
+    "unseen",
+    "hole",
+    "underived",
+    "unfinished",
+    "remains",
 ]
 
 #: Bytes are stored before their row is committed: what is younger than this may still get one. By the host's clock,

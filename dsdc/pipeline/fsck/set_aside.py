@@ -10,6 +10,7 @@ from dsdc.db.repositories.consistency import Consistency
 from dsdc.db.repositories.documents import Documents, RejectedDocuments, Rejection
 from dsdc.db.session import transaction
 from dsdc.db.tables import RejectedDocument
+from dsdc.errors import Forgotten
 from dsdc.pipeline.fsck.places import Places, sha256_of
 from dsdc.pipeline.fsck.report import YOUNG_S
 from dsdc.pipeline.quarantine import REASON, discard_released, facts_of, read_reason, reason_path, write_reason
@@ -60,6 +61,11 @@ class SetAside:
             return False
         return self._places.fault(document.file_path, sha256) is None
 
+    @staticmethod
+    def _is_forgotten(sha256: str) -> bool:
+        with transaction() as session:
+            return bool(Documents(session).forgotten([sha256]))
+
     def files(self) -> None:
         """Files that no row tells of, and rejected documents that quarantine does not tell of."""
         for path in self._unknown():
@@ -95,9 +101,10 @@ class SetAside:
                     yield path
 
     def _adopt(self, path: Path) -> bool:
-        """A row for a file without one; no second place for bytes that the store has."""
+        """A row for a file without one; no second place for bytes that the store has, none for what was forgotten."""
         sha256, facts = sha256_of(path), read_reason(path)
-        if self._is_stored(sha256):
+        arrived_again = facts.get("category") == Forgotten.category
+        if self._is_stored(sha256) or (self._is_forgotten(sha256) and not arrived_again):
             path.unlink(missing_ok=True)
             reason_path(path).unlink(missing_ok=True)
             return True

@@ -27,6 +27,7 @@ from dsdc.db.tables import (
     RawText,
 )
 from dsdc.errors import NotFound
+from dsdc.ml.snapshots import versions_of
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ def load(prediction_id: UUID) -> Record:
         snapshot = Snapshots(session).get(model.snapshot_id) if model else None
         if model is None or snapshot is None:
             raise NotFound(f"The model of prediction {prediction_id} is not on record.")
-        used = snapshot.processors
-        versions = Versions(render=used["render"], text=used["text"], clean=used["clean"], embed=used["embed"])
+        versions = versions_of(snapshot)
         document = Documents(session).get(prediction.document_id) if prediction.document_id else None
         pages = _pages(session, prediction, versions) if document else ()
         there = {vector.id for page in pages for vector in page.vectors.values()}

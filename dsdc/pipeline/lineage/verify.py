@@ -18,14 +18,14 @@ from uuid import UUID
 from dsdc.db.repositories.embeddings import Embeddings, Vectors
 from dsdc.db.session import transaction
 from dsdc.db.tables import DatasetSnapshot
-from dsdc.errors import DsdcError, NotFound, WeightsError
+from dsdc.errors import DsdcError, WeightsError
 from dsdc.ml.calibrate import evidence_of
 from dsdc.ml.dataset import Known, blocks_of
 from dsdc.ml.features import Block
 from dsdc.ml.predict import Classifier
 from dsdc.ml.recipe import HEAD_FILE, RECIPE_FILE
 from dsdc.ml.registry import head_folder
-from dsdc.ml.snapshot_content import content_again
+from dsdc.ml.snapshots import content_again, forgotten_of
 from dsdc.pipeline.lineage.again import remake
 from dsdc.pipeline.lineage.record import Record, load
 from dsdc.pipeline.lineage.runnable import Runnable, Tools
@@ -186,10 +186,12 @@ def _weights(record: Record, tools: Tools) -> Step:
 
 
 def _content(snapshot: DatasetSnapshot) -> Step:
-    try:
-        return same("snapshot", snapshot.content_sha256, content_again(snapshot.id))
-    except NotFound as error:
-        return Step("snapshot", "cannot", str(error))
+    if gone := forgotten_of(snapshot):
+        return Step("snapshot", "cannot", f"{len(gone)} of its documents were forgotten")
+    found = content_again(snapshot)
+    if found.faults:
+        return Step("snapshot", "differs", found.told(), snapshot.content_sha256, found.sha256)
+    return same("snapshot", snapshot.content_sha256, found.sha256)
 
 
 def _sha256(file: Path) -> str | None:

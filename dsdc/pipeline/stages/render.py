@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from dsdc.db.repositories.documents import Documents
 from dsdc.db.repositories.pages import PageRow, ProcessedImages
-from dsdc.errors import DocumentError
+from dsdc.errors import BytesMissing, DocumentError
 from dsdc.pipeline.contract import Produced, Stage
 from dsdc.processors.contract import DamagedPage, EncodedPage, Renderer
 from dsdc.storage import Storage
@@ -107,9 +107,18 @@ class RenderStage(Stage[DocumentInput, PageRow]):
         yield Produced(index, tuple(piece), partial=losses.summary())
 
     def record(self, session: Session, source: DocumentInput, rows: Sequence[PageRow]) -> None:
-        ProcessedImages(session).add(source.id, self.processor_id, rows)
+        images = ProcessedImages(session)
+        images.hold([row.image_sha256 for row in rows])
+        self._check_presence(rows)
+        images.add(source.id, self.processor_id, rows)
         if rows:
             Documents(session).set_page_count(source.id, max(row.page for row in rows))
+
+    def _check_presence(self, rows: Sequence[PageRow]) -> None:
+        """Forgetting another document that shows the same page may have removed it; from here on it cannot."""
+        for row in rows:
+            if not self._storage.exists(row.image_file):
+                raise BytesMissing(f"{row.image_file} was removed just now.", hint="Run the stage again.")
 
 
 def store_page(storage: Storage, page: EncodedPage) -> PageRow:

@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from dsdc.db.repositories.attempts import StageAttempts
 from dsdc.db.repositories.documents import Arrival, Documents, NewDocument, RejectedDocuments
+from dsdc.db.session import transaction
 from dsdc.errors import BytesMissing, DocumentError
 from dsdc.pipeline.contract import Produced, Stage
 from dsdc.pipeline.inbox import printable
-from dsdc.pipeline.quarantine import discard_released, reject_file
+from dsdc.pipeline.quarantine import discard_released, reject_file, remove_rejected
 from dsdc.processors.contract import Attachment, Unpacker
 from dsdc.processors.media_type import EMAIL, HEAD_BYTES, detect
 from dsdc.settings import Settings
@@ -86,7 +87,10 @@ class UnpackStage(Stage[MailInput, StoredPart]):
             yield from enumerate(self._unpacker.attachments(path, EMAIL), start=1)
 
     def record(self, session: Session, source: MailInput, rows: Sequence[StoredPart]) -> None:
-        """Documents with the e-mail as parent; one that is known already keeps the parent that it has, if any."""
+        """Documents with the e-mail as parent; one that is known already keeps the parent that it has, if any.
+
+        One that was forgotten on purpose stays within its message: unpacking it is nobody's wish to have it back.
+        """
         documents = Documents(session)
         found = [
             NewDocument(row.stored.sha256, row.stored.key, row.name, row.media_type, row.stored.size, source.id)
@@ -98,7 +102,8 @@ class UnpackStage(Stage[MailInput, StoredPart]):
             StageAttempts(session).forgive(revived)
         RejectedDocuments(session).release(new)
         self._check_presence(row.stored.key for row in rows if row.stored.sha256 in new.union(revived))
-        documents.sight([self._arrival(source, row) for row in rows])
+        forgotten = documents.forgotten([document.id for document in found])
+        documents.sight([self._arrival(source, row) for row in rows if row.stored.sha256 not in forgotten])
 
     def _check_presence(self, keys: Iterable[str]) -> None:
         """A rejection that was under way may have removed bytes since they were put; from here on it cannot."""
@@ -107,9 +112,15 @@ class UnpackStage(Stage[MailInput, StoredPart]):
                 raise BytesMissing(f"{key} was removed just now.", hint="Run the stage again.")
 
     def committed(self, rows: Sequence[StoredPart]) -> None:
-        """What lay in quarantine and is in the store now has no place there any more."""
-        if rows:
-            discard_released(self._config, {row.stored.sha256 for row in rows})
+        """What lay in quarantine and is in the store now has no place there any more; what is forgotten, in neither."""
+        if not rows:
+            return
+        ids = {row.stored.sha256 for row in rows}
+        discard_released(self._config, ids)
+        with transaction() as session:
+            forgotten = Documents(session).forgotten(ids)
+        for document_id in sorted(forgotten):
+            remove_rejected(self._storage, document_id)
 
     def _arrival(self, source: MailInput, row: StoredPart) -> Arrival:
         # Who unpacks the same message again with the same unpacker sees nothing new.
