@@ -9,7 +9,21 @@ import typer
 
 import dsdc
 from dsdc import log
-from dsdc.cli import clip, console, database, demo, documents, keys, labels, models, platform, samples, state, users
+from dsdc.cli import (
+    clip,
+    console,
+    database,
+    demo,
+    documents,
+    keys,
+    labels,
+    models,
+    platform,
+    replay,
+    samples,
+    state,
+    users,
+)
 from dsdc.settings import settings
 
 app = typer.Typer(
@@ -26,7 +40,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
 app.add_typer(users.app, name="users")
 app.add_typer(platform.app, name="platform", hidden=True)
-for part in (state, documents, models, samples, demo):
+for part in (state, documents, models, replay, samples, demo):
     part.attach(app)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Select, bindparam, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Select, Text, any_, bindparam, func, select, text, update
+from sqlalchemy.dialects.postgresql import array, insert
 from sqlalchemy.orm import Session
 
 from dsdc.db.repositories.claims import SUSPECT, claim_statement, give_back_statement, renew_statement
@@ -278,19 +278,32 @@ class StageAttempts:
 
     def pages_to_come(self, stage: str, processor_id: int, documents: Select[str, str]) -> int:
         """Pages of `documents` that this version has not finished, as counted by another; one where nobody knows."""
+        waiting = self._unfinished(stage, processor_id, documents).subquery()
+        pages = select(func.sum(func.coalesce(OriginalDocument.page_count, 1)))
+        return self._session.scalar(pages.join(waiting, waiting.c[1] == OriginalDocument.id)) or 0
+
+    def unfinished(
+        self, stage: str, processor_id: int, inputs: Select[str, str], document_ids: Sequence[str]
+    ) -> list[tuple[str, str]]:
+        """Those of `inputs` that belong to these documents and that this version has not finished, by document."""
+        document = inputs.selected_columns[1]
+        waiting = self._unfinished(stage, processor_id, inputs).where(document == any_(array(document_ids, type_=Text)))
+        rows = self._session.execute(waiting.order_by(document, inputs.selected_columns[0]))
+        return [(row[0], row[1]) for row in rows]
+
+    @staticmethod
+    def _unfinished(stage: str, processor_id: int, inputs: Select[str, str]) -> Select[str, str]:
         ended = (
             select(StageAttempt.id)
             .where(
                 StageAttempt.stage == stage,
                 StageAttempt.processor_id == processor_id,
-                StageAttempt.input_id == documents.selected_columns[0],
+                StageAttempt.input_id == inputs.selected_columns[0],
                 StageAttempt.state.in_(["done", "skipped", "failed"]),
             )
             .exists()
         )
-        waiting = documents.where(~ended).subquery()
-        pages = select(func.sum(func.coalesce(OriginalDocument.page_count, 1)))
-        return self._session.scalar(pages.join(waiting, waiting.c[1] == OriginalDocument.id)) or 0
+        return inputs.where(~ended)
 
     def pace(self, stage: str, processor_id: int) -> Pace | None:
         """Of this version where it has run often enough, else of the one that ran last; None where none ever ran."""

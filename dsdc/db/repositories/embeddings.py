@@ -87,6 +87,12 @@ _TEXT_PAGES = """
     WHERE e.processor_id = :embed AND c.processor_id = :clean AND t.processor_id = :text AND i.processor_id = :render
 """
 
+_EMBEDDED = """
+    SELECT d.id FROM original_documents d WHERE d.state = 'stored' AND EXISTS (
+        SELECT 1 FROM processed_images i JOIN embeddings e ON e.processed_image_id = i.id AND e.processor_id = :embed
+        WHERE i.document_id = d.id AND i.processor_id = :render)
+"""
+
 # The width and the processor are written into the statement: only then does it match the model's partial index.
 _NEAREST = """
     WITH near AS (
@@ -167,11 +173,29 @@ class Embeddings:
         given = {"embed": versions.embed, "render": versions.render, "limit": limit}
         return list(self._session.scalars(query, given))
 
+    def embedded(self, versions: Versions, *, after: str = "", limit: int) -> list[str]:
+        """The next stored documents with embeddings of these versions, by id, which is a hash: any run is a sample."""
+        query = text(f"{_EMBEDDED} AND d.id > :after ORDER BY d.id LIMIT :limit")
+        return list(self._session.scalars(query, _ids(versions) | {"after": after, "limit": limit}))
+
+    def drawn(self, versions: Versions, *, limit: int, seed: int) -> list[str]:
+        """A sample of them without repetition; equal seeds draw equal documents from equal stores."""
+        query = text(f"{_EMBEDDED} ORDER BY md5(CAST(:seed AS text) || d.id) LIMIT :limit")
+        return list(self._session.scalars(query, _ids(versions) | {"seed": str(seed), "limit": limit}))
+
+    def count_embedded(self, versions: Versions) -> int:
+        """How many they are."""
+        query = text(f"SELECT count(*) FROM ({_EMBEDDED}) AS found")  # noqa: S608 - constants of this file
+        return int(self._session.execute(query, _ids(versions)).scalar_one())
+
     def complete(self, document_id: str, versions: Versions) -> bool:
         """Whether every page of a stored document that can be had went through all stages in these versions."""
+        return document_id in self.all_complete([document_id], versions)
+
+    def all_complete(self, document_ids: Sequence[str], versions: Versions) -> set[str]:
+        """Those of these documents that `complete` is true of."""
         query = text("""
-            SELECT (d.page_count = count(i.id) OR bool_or(r.category = 'partial')) AND count(i.id) = count(e.id)
-                AND bool_and(a.id IS NOT NULL)
+            SELECT d.id
             FROM original_documents d
             JOIN stage_attempts r ON r.stage = 'render' AND r.processor_id = :render AND r.input_id = d.id
                  AND r.state = 'done'
@@ -181,9 +205,11 @@ class Embeddings:
             LEFT JOIN processed_texts c ON c.raw_text_id = t.id AND c.processor_id = :clean
             LEFT JOIN stage_attempts a ON a.stage = 'embed-text' AND a.processor_id = :embed
                  AND a.input_id = c.id::text AND a.state IN ('done', 'skipped')
-            WHERE d.id = :id AND d.state = 'stored' GROUP BY d.page_count
+            WHERE d.id = ANY (:ids) AND d.state = 'stored' GROUP BY d.id
+            HAVING (d.page_count = count(i.id) OR bool_or(r.category = 'partial')) AND count(i.id) = count(e.id)
+                AND bool_and(a.id IS NOT NULL)
         """)
-        return bool(self._session.scalar(query, _ids(versions) | {"id": document_id}))
+        return set(self._session.scalars(query, _ids(versions) | {"ids": list(document_ids)}))
 
     def similar_documents(
         self, document_id: str, versions: Versions, *, taxonomy: str, limit: int = 5
