@@ -167,7 +167,7 @@ class _Work:
         """What the other processors make of these documents, as far as time allows; the next pass goes no further."""
         done, made = 0, ""
         for part in self._stream():
-            if self.clock.over:
+            if done and self.clock.over:
                 self._end_after(done, made)
                 break
             shadow.work(part)
