@@ -43,8 +43,8 @@ class StageWork:
             "processor": self.processor,
             **self.counts,
             "follow": self.follow,
-            "seconds": None if seconds is None else round(seconds, 1),
-            "measured": None if pace is None else vars(pace) | {"seconds": round(pace.seconds, 4)},
+            "seconds": None if seconds is None else round(seconds, 2),
+            "measured": None if pace is None else vars(pace) | {"seconds": round(pace.seconds, 6)},
         }
 
 

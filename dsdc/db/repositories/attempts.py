@@ -222,17 +222,18 @@ class StageAttempts:
         *,
         worker: str,
         partial: str | None = None,
+        skipped: bool = False,
     ) -> None:
         """Note work that was done outside the queue (by the prediction service), so that no worker does it again.
 
-        `partial` says what of the inputs could not be had.
+        `partial` says what of the inputs could not be had; `skipped` that there was nothing to make of them.
         """
         if not inputs:
             return
         ended = {
             "stage": stage,
             "processor_id": processor_id,
-            "state": "done",
+            "state": "skipped" if skipped else "done",
             "category": "partial" if partial else None,
             "message": partial,
             "attempts": 1,

@@ -120,6 +120,7 @@ class Shadow:
                     [inputs[result.index]],
                     worker=worker_name(self._ready.config),
                     partial=result.partial,
+                    skipped=result.skipped,
                 )
 
 

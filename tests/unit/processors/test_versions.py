@@ -10,10 +10,17 @@ import pytest
 from dsdc.errors import SettingsError
 from dsdc.processors.clean import MarkCleaner, TextCleaner
 from dsdc.processors.contract import Processor
+from dsdc.processors.embed.weights import WeightsStore
 from dsdc.processors.recorded import Recorded, runnable
 from dsdc.processors.registry import configured
-from dsdc.settings import Settings, settings
-from tests.projects import forget_settings
+from dsdc.settings import Clip, Settings, settings
+from tests.projects import ROOT, forget_settings
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _weights() -> None:
+    """dsdc-lite in the checkout's models folder, built once, in seconds."""
+    WeightsStore(Clip(), ROOT / "models").fetch()
 
 
 def recorded(processor: Processor) -> Recorded:
