@@ -128,6 +128,18 @@ class Clip(Section):
     max_text_windows: int = Field(16, ge=1)
 
 
+class ProcessorVersions(Section):
+    """The version of each stage's processor; empty: the one that the registry names as its default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)  # YAML reads 1 as a number
+
+    unpack: str = ""
+    render: str = ""
+    text: str = ""
+    clean: str = ""
+    embed: str = ""
+
+
 class Pipeline(Section):
     claim_batch: int = Field(16, ge=1)
     claim_lease_s: int = Field(60, ge=2)
@@ -228,6 +240,13 @@ class Airflow(Section):
     host: str = "127.0.0.1"
     port: int = 8080
     url: str = "http://127.0.0.1:8080"
+    openlineage: str = Field("file", pattern=r"^(off|file|https?://[^@\s]+)$")
+
+    @field_validator("openlineage", mode="before")
+    @classmethod
+    def _no_boolean(cls, given: object) -> object:
+        """YAML reads a bare `off` as false."""
+        return "off" if given is False else given
 
 
 class Streamlit(Section):
@@ -294,6 +313,7 @@ class Settings(BaseSettings):
     parsing: Parsing = Parsing()
     ocr: Ocr = Ocr()
     clip: Clip = Clip()
+    processors: ProcessorVersions = ProcessorVersions()
     pipeline: Pipeline = Pipeline()
     retention: Retention = Retention()
     train: Train = Train()

@@ -197,19 +197,43 @@ def reprocess(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much there is to do.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring everything to the present processor versions; what earlier versions made stays."""
+    """Bring everything to the processor versions of the settings; what other versions made stays.
+
+    What they have made already counts as done: to go back to an earlier version costs nothing.
+    """
     if not dry_run:
         process(stage, as_json)
         return
     from dsdc.pipeline.assembly import assemble
-    from dsdc.pipeline.status import stage_counts
+    from dsdc.pipeline.forecast import forecast
 
-    found = stage_counts(assemble(settings()))
-    counts = {name: n for name, n in found.items() if stage is None or name.split("-")[0] == stage.value}
+    found = forecast(assemble(settings()))
+    work = {name: todo for name, todo in found.items() if stage is None or name.split("-")[0] == stage.value}
     if as_json:
-        print_json(counts)
-    else:
-        table("To do", ["stage", "pending", "done"], [[name, c["pending"], c["done"]] for name, c in counts.items()])
+        print_json({name: todo.as_dict() for name, todo in work.items()})
+        return
+    columns = ["stage", "processor", "pending", "to follow", "done", "one worker", "measured on"]
+    table("To do", columns, [[name, *_todo(todo)] for name, todo in work.items()])
+    known = [todo.seconds for todo in work.values() if todo.seconds is not None]
+    unknown = [name for name, todo in work.items() if todo.inputs and todo.seconds is None]
+    out.print(f"All in all about {_duration(sum(known))} of one worker.")
+    if unknown:
+        out.print(f"Not counted, for it never ran here: {', '.join(unknown)}.")
+
+
+def _todo(todo: Any) -> list[Any]:
+    pace = todo.pace
+    measured = f"{pace.inputs} of {pace.processor}" if pace else ""
+    time = "" if todo.seconds is None else _duration(todo.seconds)
+    return [todo.processor, todo.counts["pending"], todo.follow, todo.counts["done"], time, measured]
+
+
+def _duration(seconds: float) -> str:
+    """2 h 05 min, 3 min 10 s, 0.4 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def predict(

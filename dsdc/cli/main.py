@@ -21,6 +21,7 @@ from dsdc.cli import (
     lineage,
     models,
     platform,
+    replay,
     samples,
     snapshots,
     state,
@@ -42,7 +43,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
 app.add_typer(users.app, name="users")
 app.add_typer(platform.app, name="platform", hidden=True)
-for part in (state, lineage, documents, models, snapshots, erasure, samples, demo):
+for part in (state, lineage, documents, models, snapshots, replay, erasure, samples, demo):
     part.attach(app)
 
 

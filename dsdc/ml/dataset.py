@@ -129,7 +129,7 @@ def archive(versions: Versions, processors: ProcessorSet, limit: int) -> Archive
         NotEnoughLabels: when none has gone through all stages.
     """
     with transaction() as session:
-        ids = Embeddings(session).sample(versions, limit)
+        ids = Embeddings(session).embedded(versions, limit=limit)
     if not ids:
         raise NotEnoughLabels(
             "There is no processed document in the store; without any, nobody knows what documents look like.",

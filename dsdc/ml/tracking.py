@@ -167,6 +167,29 @@ class Tracking:
                 raise
             client.set_terminated(run_id)
 
+    def log_report(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        experiment: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, object],
+        metrics: Mapping[str, float],
+    ) -> str:
+        """A run that made no model, with the files of `folder` under `report/`; returns its id."""
+        from mlflow.entities import Metric, Param
+
+        with self._answering() as client, self._run(client, experiment, tags, None, name=name) as run_id:
+            now = int(time.time() * 1000)
+            client.log_batch(
+                run_id,
+                params=[Param(key, str(value)) for key, value in params.items()],
+                metrics=[Metric(key, value, now, 0) for key, value in _finite(metrics).items()],
+            )
+            client.log_artifacts(run_id, str(folder), "report")
+        return run_id
+
     def set_alias(self, model_name: str, alias: str, version: str) -> None:
         """Point an alias at a version. Raises NotFound when there is no such version."""
         with self._answering() as client:
@@ -219,13 +242,13 @@ class Tracking:
 
     @contextmanager
     def _run(
-        self, client: MlflowClient, experiment: str, tags: Mapping[str, str], parent_run_id: str | None
+        self, client: MlflowClient, experiment: str, tags: Mapping[str, str], parent_run_id: str | None, name: str = ""
     ) -> Iterator[str]:
         """A new run's id; finished when the block is through, failed when it is not."""
         from mlflow.exceptions import MlflowException
 
         parent = {"mlflow.parentRunId": parent_run_id} if parent_run_id else {}
-        name = f"snapshot {tags['snapshot'][:8]}, head {tags['head_sha256'][:8]}"
+        name = name or f"snapshot {tags['snapshot'][:8]}, head {tags['head_sha256'][:8]}"
         run = client.create_run(_experiment(client, experiment), run_name=name, tags={**tags, **parent})
         run_id: str = run.info.run_id
         try:

@@ -218,14 +218,20 @@ def keep(session: Session, assembly: Assembly, passed: Passed, arrival: Arrival)
     for image, vector in zip(images, passed.images, strict=True):
         assembly.embed_image.record(session, ImageInput(image.id, image.image_file), [vector])
     image_ids = [image.id for image in images]
-    raw_ids, clean_ids = _keep_texts(session, assembly, passed, images) if passed.texts else ([], [])
-    _note_done(session, assembly, passed, image_ids, raw_ids, clean_ids)
+    texts = _keep_texts(session, assembly, passed, images) if passed.texts else _TextIds()
+    _note_done(session, assembly, passed, image_ids, texts)
 
 
-def _keep_texts(
-    session: Session, assembly: Assembly, passed: Passed, images: Sequence[ProcessedImage]
-) -> tuple[list[int], list[int]]:
-    """Ids of the raw and the cleaned texts."""
+@dataclass(frozen=True)
+class _TextIds:
+    """Rows of raw texts, and of cleaned ones: those that have a vector, and those of blank pages."""
+
+    raw: Sequence[int] = ()
+    worded: Sequence[int] = ()
+    blank: Sequence[int] = ()
+
+
+def _keep_texts(session: Session, assembly: Assembly, passed: Passed, images: Sequence[ProcessedImage]) -> _TextIds:
     for image, text in zip(images, passed.texts, strict=True):
         page = PageInput(
             image.id, passed.source.sha256, passed.source.key, passed.media_type, image.page, image.image_file
@@ -235,33 +241,30 @@ def _keep_texts(
     for image, cleaned in zip(images, passed.cleaned, strict=True):
         assembly.clean.record(session, TextInput(raw[image.id].id, raw[image.id].raw_text), [cleaned])
     clean = ProcessedTexts(session).of_raw_texts([r.id for r in raw.values()], assembly.versions.clean)
+    worded: list[int] = []
+    blank: list[int] = []
     for image, words in zip(images, passed.words, strict=True):
+        row = clean[raw[image.id].id]
         if words is not None:
-            row = clean[raw[image.id].id]
             assembly.embed_text.record(session, CleanInput(row.id, row.processed_text), [words])
-    return [r.id for r in raw.values()], [c.id for c in clean.values()]
+        (blank if words is None else worded).append(row.id)
+    return _TextIds([r.id for r in raw.values()], worded, blank)
 
 
-def _note_done(
-    session: Session,
-    assembly: Assembly,
-    passed: Passed,
-    image_ids: list[int],
-    raw_ids: list[int],
-    clean_ids: list[int],
-) -> None:
+def _note_done(session: Session, assembly: Assembly, passed: Passed, image_ids: Sequence[int], texts: _TextIds) -> None:
     """No worker has to meet these inputs again; where nothing was read, the pages wait for the stage that reads."""
     queue, worker, document_id = StageAttempts(session), worker_name(), passed.source.sha256
     render = assembly.render
     queue.record_done(
         render.name, render.processor_id, [(document_id, document_id)], worker=worker, partial=passed.partial
     )
-    done: list[tuple[Stage[Any, Any], list[Any]]] = [
-        (assembly.text, image_ids if passed.texts else []),
-        (assembly.clean, raw_ids),
-        (assembly.embed_image, image_ids),
-        (assembly.embed_text, clean_ids),
+    done: list[tuple[Stage[Any, Any], Sequence[int], bool]] = [
+        (assembly.text, image_ids if passed.texts else (), False),
+        (assembly.clean, texts.raw, False),
+        (assembly.embed_image, image_ids, False),
+        (assembly.embed_text, texts.worded, False),
+        (assembly.embed_text, texts.blank, True),
     ]
-    for stage, ids in done:
+    for stage, ids, skipped in done:
         inputs = [(str(i), document_id) for i in ids]
-        queue.record_done(stage.name, stage.processor_id, inputs, worker=worker)
+        queue.record_done(stage.name, stage.processor_id, inputs, worker=worker, skipped=skipped)

@@ -19,6 +19,7 @@ from dsdc.db.repositories.users import Audit
 from dsdc.db.session import retrying, transaction
 from dsdc.failpoints import reach
 from dsdc.log import get_logger
+from dsdc.pipeline import replay_reports
 from dsdc.pipeline.quarantine import discard_copies
 from dsdc.pipeline.uploads import upload_key
 from dsdc.settings import Settings
@@ -123,6 +124,7 @@ def _erase(config: Settings, storage: Storage, document_id: str, author: str) ->
         for key in (key_of("raw", document_id), upload_key(document_id)):
             storage.delete(key)
         discard_copies(session, config, document_id)
+        replay_reports.discard(config, document_id)
         reach("forget.bytes_gone")
         erased = Erasure(session).erase(document_id, _PROBLEM)
         if any(erased.values()):

@@ -55,6 +55,21 @@ def check_purpose(ingested: Mapping[str, Any], reports: Sequence[Mapping[str, An
     return summary
 
 
+def check_stages(reports: Sequence[Mapping[str, Any]], stages: Sequence[str]) -> dict[str, Any]:
+    """Sum up a run over some stages, from the reports of its tasks.
+
+    Raises:
+        PurposeFailed: work of these stages is still open, or failures are so many that the fault is not the documents'.
+    """
+    work = {stage: number for stage, number in open_work().items() if stage in stages}
+    summary: dict[str, Any] = {"stages": totals(reports), "open": work}
+    log.info("run.summary", **summary)
+    faults = [*_left_open(work), *_systemic(summary["stages"])]
+    if faults:
+        raise PurposeFailed(" ".join(faults), hint="`dsdc status` shows what is open; the stages' logs say why.")
+    return summary
+
+
 def totals(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Stage -> inputs done (and of these partial), skipped, failed, retried, lost, failures by category."""
     sums: dict[str, dict[str, Any]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,8 @@ def train_model(
     author: str,
     airflow_run: str | None = None,
     progress: Progress | None = None,
+    config: Settings | None = None,
+    promote: bool = True,
 ) -> TrainReport:
     """Snapshot, train, calibrate, evaluate, register in MLflow and in the store, and promote if the gate agrees.
 
@@ -111,13 +113,15 @@ def train_model(
         trials: how many settings to try first; the best of them are trained with.
         author: who or what asked for it; stands on the alias's history.
         airflow_run: run id in Airflow, for the lineage.
+        config: other settings than the process's, for a model that is only to be looked at.
+        promote: False: it stays a challenger, whatever the gate says.
 
     Raises:
         NotEnoughLabels: too few labelled documents for the method, or for a search.
         TrackingUnavailable: MLflow is down; nothing is registered.
         SettingsError: an override is not valid.
     """
-    config = settings()
+    config = config or settings()
     chosen = _override(config.train, overrides or {})
     ready = assemble(config)
     made = prepare(config, chosen, ready)
@@ -129,6 +133,8 @@ def train_model(
     described = describe(config, fitted, snapshot, ready)
     held_out = HeldOut.of(dataset.data, fitted)
     report = _judge(config, dataset, held_out, ready, chosen.seed)
+    if not promote:
+        report = replace(report, promote=False, reason=f"It was not to serve. {report.reason}")
     reports = {"gate": report.markdown(), "method": f"{made.choice.reason}\n"}
     tags = _tags(author, airflow_run)
     tracked, recipe_sha256 = _keep(config, chosen, fitted, described, held_out, reports, tags, parent)

@@ -6,6 +6,7 @@ the process through its environment alone.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 from dsdc.errors import DsdcError
 from dsdc.settings import Settings, secrets, settings
-from services.airflow.environment import ADMIN, airflow_environment
+from services.airflow.environment import ADMIN, airflow_environment, lineage_file
 from services.supervisor.launch import Command
 
 QUEUES = "cpu,gpu"
@@ -52,9 +53,17 @@ def cluster_environment(config: Settings, environment: Mapping[str, str]) -> dic
         "AIRFLOW__CELERY__WORKER_CONCURRENCY": environment.get("WORKER_CONCURRENCY", "2"),
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": "cpu",
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "True",
+        **_lineage(config),
         **_metrics(environment),
         **_flower(environment),
     }
+
+
+def _lineage(config: Settings) -> dict[str, str]:
+    """Only the folder of Airflow's logs can be written, and all containers have it."""
+    if config.airflow.openlineage != "file":
+        return {}
+    return {"AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(lineage_file(config.path("logs") / "airflow"))}
 
 
 def _metrics(environment: Mapping[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ There is no airflow.cfg of ours: Airflow writes one with its defaults into AIRFL
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def airflow_home(config: Settings) -> Path:
 
 def airflow_environment(config: Settings) -> dict[str, str]:
     """Variables for any Airflow process of this platform, and for the tasks it runs."""
-    options = {**_core(config), **_api(config), **_running(config)}
+    options = {**_core(config), **_api(config), **_running(config), **_lineage(config)}
     variables = {f"AIRFLOW__{section.upper()}__{key.upper()}": value for (section, key), value in options.items()}
     return variables | {
         "AIRFLOW_HOME": str(airflow_home(config)),
@@ -65,6 +66,27 @@ def _api(config: Settings) -> dict[tuple[str, str], str]:
         ("api_auth", "jwt_secret"): secrets().value("airflow_jwt"),
         ("api_auth", "jwt_issuer"): "dsdc-airflow",
     }
+
+
+def _lineage(config: Settings) -> dict[tuple[str, str], str]:
+    """What the DAGs did with which data, as OpenLineage events (`services.airflow.lineage`)."""
+    wanted = config.airflow.openlineage
+    if wanted == "off":
+        return {("openlineage", "disabled"): "True"}
+    transport = lineage_file(config.path("logs")) if wanted == "file" else {"type": "http", "url": wanted}
+    return {
+        ("openlineage", "transport"): json.dumps(transport),
+        ("openlineage", "namespace"): config.database.name,
+        ("openlineage", "extractors"): "services.airflow.lineage.TaskLineage",
+        # A task that holds a model in memory is not forked to tell of it.
+        ("openlineage", "execute_in_thread"): "True",
+    }
+
+
+def lineage_file(logs: Path) -> dict[str, object]:
+    """OpenLineage's transport into a file below `logs`."""
+    file = logs / "openlineage" / "events.jsonl"
+    return {"type": "services.airflow.lineage.EventFile", "log_file_path": str(file), "append": True}
 
 
 def _running(_: Settings) -> dict[tuple[str, str], str]:

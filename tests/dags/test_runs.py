@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dsdc.settings import Settings
+from tests.dags import openlineage_events
 from tests.dags.conftest import DAGS, ROOT
 
 # In a process of its own: Airflow's configuration, like the platform's, belongs to a process. All runs in one, for
@@ -59,8 +60,9 @@ def test_a_day_of_the_platform(migrated: dict[str, str], database: Settings, mon
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     (database.path("to_ingest") / "empty.pdf").touch()
     (database.path("to_ingest") / "text.pdf").write_text("no PDF at all")
+    env = migrated | openlineage_events.lineage_environment(database)
     (arrival, first, second, adapted, check), log = run_dags(
-        migrated,
+        env,
         ("simulate_arrivals", {"count": 2, "seed": 5, "seconds_between": 0}),
         ("ingest_and_process", {"workers": 2}),
         ("ingest_and_process", {}),
@@ -97,3 +99,47 @@ def test_a_day_of_the_platform(migrated: dict[str, str], database: Settings, mon
     for name in ("mlflow", "auth"):
         assert found[name] == {"failed"}
         assert f"The service {name} at http://127.0.0.1:9" in log
+
+    monkeypatch.setenv("DSDC_PROCESSORS_CLEAN", "2")
+    (dry, cleaned), log = run_dags(
+        env, ("reprocess", {"dry_run": True}), ("reprocess", {"stage": "clean", "dry_run": False})
+    )
+    _reprocesses(dry, cleaned, log)
+    _tells(database)
+
+
+def _reprocesses(dry: dict[str, Any], cleaned: dict[str, Any], log: str) -> None:
+    assert dry["state"] == "success", log[-4000:]
+    ((_, work),) = dry["tasks"]["forecast"]
+    pages = work["clean"]["pending"]
+    assert pages >= 2
+    assert (work["text"]["pending"], work["embed-text"]["follow"]) == (0, pages)
+    assert states(dry)["clean"] == {"skipped"}
+    assert cleaned["state"] == "success", log[-4000:]
+    found = states(cleaned)
+    assert {name for name, state in found.items() if state == {"skipped"}} == {
+        *("unpack", "render", "text", "embed_images", "embed_texts")
+    }
+    ((_, report),) = cleaned["tasks"]["report"]
+    assert (report["stages"]["clean"]["done"], report["open"]) == (pages, {"clean": 0})
+
+
+def _tells(config: Settings) -> None:
+    """Who would like to know what read and wrote what finds it in the events, line by line."""
+    events = openlineage_events.events_of(config)
+    openlineage_events.check(config, events)
+    kinds = openlineage_events.kinds(events)
+    assert kinds["simulate_arrivals.arrive"] == ["START", "COMPLETE"]
+    assert kinds["ingest_and_process.ingest"] == ["START", "COMPLETE"] * 2
+    assert sorted(kinds["ingest_and_process.render"]) == ["COMPLETE"] * 2 + ["START"] * 2, "two workers"
+    assert kinds["adapt_clip.adapt"] == ["START", "FAIL"]
+    assert kinds["reprocess.clean"] == ["START", "COMPLETE"]
+
+    def flow(job: str) -> tuple[set[str], set[str]]:
+        return openlineage_events.flow(events, job)
+
+    raw, processed = str(config.path("raw")), str(config.path("processed"))
+    assert flow("simulate_arrivals.arrive") == (set(), {str(config.path("to_ingest"))})
+    assert flow("ingest_and_process.render") == ({"original_documents", raw}, {"processed_images", processed})
+    assert flow("ingest_and_process.clean") == flow("reprocess.clean") == ({"raw_texts"}, {"processed_texts"})
+    assert flow("ingest_and_process.embed_texts") == ({"processed_texts"}, {"embeddings"})

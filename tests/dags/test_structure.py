@@ -26,6 +26,17 @@ GRAPHS = {
         "report": {"announce"},
         "announce": set(),
     },
+    "reprocess": {
+        "forecast": {"plan", "report"},
+        "plan": {"unpack", "render", "text", "clean", "embed_images", "embed_texts"},
+        "unpack": {"render", "report"},
+        "render": {"text", "embed_images", "report"},
+        "text": {"clean", "report"},
+        "clean": {"embed_texts", "report"},
+        "embed_images": {"report"},
+        "embed_texts": {"report"},
+        "report": set(),
+    },
     "train_model": {"new_labels": {"train"}, "train": set()},
     "check_platform": {name: set() for name in ("database", "mlflow", "auth", "predict", "disk_space", "stuck_stages")},
     "simulate_arrivals": {"arrive": set()},
@@ -109,6 +120,30 @@ def test_the_store_is_checked_whether_anything_was_forgotten_or_not(dags: dict[s
     assert dags["maintenance"].get_task("fsck").trigger_rule == "none_failed"
 
 
+def test_reprocessing_runs_the_same_stages_and_can_be_asked_for_each(dags: dict[str, Any]) -> None:
+    from dsdc.pipeline.assembly import STAGES
+
+    dag = dags["reprocess"]
+    mapped = {task.task_id: task for task in dag.tasks if task.is_mapped}
+    assert {task.partial_kwargs["op_kwargs"]["stage"] for task in mapped.values()} == set(STAGES)
+    assert dag.params.get_param("stage").schema["enum"] == [None, *STAGES]
+    assert {task.trigger_rule for task in mapped.values()} == {"none_failed"}, "a stage left out holds up no other"
+    assert {task.pool for name, task in mapped.items() if name.startswith("embed")} == {"gpu"}
+
+
+def test_every_task_says_what_it_reads_and_writes(dags: dict[str, Any]) -> None:
+    from dsdc.db.tables import Base
+    from services.airflow.lineage import FLOWS
+
+    assert {name: set(tasks) for name, tasks in FLOWS.items()} == {name: set(tasks) for name, tasks in GRAPHS.items()}
+    named = {name for tasks in FLOWS.values() for flow in tasks.values() for side in flow for name in side}
+    tables = {name for name in named if not name.startswith("bytes:")}
+    assert tables <= set(Base.metadata.tables)
+    assert {type(task).__name__ for dag in dags.values() for task in dag.tasks if not task.is_mapped} == {
+        "_PythonDecoratedOperator"
+    }, "of another kind nobody would be told"
+
+
 def test_the_asset_links_processing_to_training(dags: dict[str, Any]) -> None:
     outlets = [asset.name for asset in dags["ingest_and_process"].get_task("announce").outlets]
     starts = [asset.name for asset in dags["train_model"].timetable.asset_condition.objects]
@@ -144,6 +179,9 @@ def test_forms_are_valid_schemas_and_their_defaults_fit(dags: dict[str, Any], na
         ("ingest_and_process", {"workers": 33}),
         ("ingest_and_process", {"take_inbox": "perhaps"}),
         ("check_platform", {"stuck_minutes": 0}),
+        ("reprocess", {"stage": "ocr"}),
+        ("reprocess", {"dry_run": "perhaps"}),
+        ("reprocess", {"workers": 0}),
         ("adapt_clip", {"batch": 1}),
         ("maintenance", {"repair": "perhaps"}),
         ("adapt_clip", {"blocks": -1}),

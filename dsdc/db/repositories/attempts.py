@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Select, bindparam, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Select, Text, any_, bindparam, func, select, text, update
+from sqlalchemy.dialects.postgresql import array, insert
 from sqlalchemy.orm import Session
 
 from dsdc.db.repositories.claims import SUSPECT, claim_statement, give_back_statement, renew_statement
-from dsdc.db.tables import StageAttempt
+from dsdc.db.tables import OriginalDocument, StageAttempt
 
 State = Literal["pending", "running", "done", "skipped", "failed"]
 
@@ -82,6 +82,39 @@ _DISOWN = text("""
     UPDATE stage_attempts SET state = 'pending', lease_until = NULL, available = clock_timestamp()
     WHERE stage = :stage AND processor_id = :processor AND state = 'running' AND worker = :worker
 """)
+
+
+# A worker claims a batch at once, so that the times of its inputs overlap: what counts is the union of their spans.
+_PACE = text("""
+    WITH measured AS (
+        SELECT a.processor_id, p.name || ' ' || p.version AS processor
+        FROM stage_attempts a JOIN processors p ON p.id = a.processor_id
+        WHERE a.stage = :stage AND a.finished > a.started
+        GROUP BY a.processor_id, p.name, p.version
+        ORDER BY (a.processor_id = :processor AND count(*) >= :enough) DESC, max(a.id) DESC LIMIT 1
+    ), recent AS (
+        SELECT a.worker, a.started, a.finished, m.processor
+        FROM stage_attempts a JOIN measured m USING (processor_id)
+        WHERE a.stage = :stage AND a.finished > a.started ORDER BY a.id DESC LIMIT :most
+    ), spans AS (
+        SELECT *, max(finished) OVER (PARTITION BY worker ORDER BY started, finished
+                                      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS busy_until
+        FROM recent
+    )
+    SELECT processor, count(*) AS inputs,
+           sum(greatest(extract(epoch FROM finished - greatest(started, busy_until)), 0)) AS seconds
+    FROM spans GROUP BY processor
+""")
+_PACE_ENOUGH, _PACE_MOST = 20, 2000
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long one worker has taken for one input: mean over the newest `inputs` of `processor` (name and version)."""
+
+    processor: str
+    inputs: int
+    seconds: float
 
 
 class StageAttempts:
@@ -192,17 +225,18 @@ class StageAttempts:
         *,
         worker: str,
         partial: str | None = None,
+        skipped: bool = False,
     ) -> None:
         """Note work that was done outside the queue (by the prediction service), so that no worker does it again.
 
-        `partial` says what of the inputs could not be had.
+        `partial` says what of the inputs could not be had; `skipped` that there was nothing to make of them.
         """
         if not inputs:
             return
         ended = {
             "stage": stage,
             "processor_id": processor_id,
-            "state": "done",
+            "state": "skipped" if skipped else "done",
             "category": "partial" if partial else None,
             "message": partial,
             "attempts": 1,
@@ -245,6 +279,41 @@ class StageAttempts:
             )
             or 0
         )
+
+    def pages_to_come(self, stage: str, processor_id: int, documents: Select[str, str]) -> int:
+        """Pages of `documents` that this version has not finished, as counted by another; one where nobody knows."""
+        waiting = self._unfinished(stage, processor_id, documents).subquery()
+        pages = select(func.sum(func.coalesce(OriginalDocument.page_count, 1)))
+        return self._session.scalar(pages.join(waiting, waiting.c[1] == OriginalDocument.id)) or 0
+
+    def unfinished(
+        self, stage: str, processor_id: int, inputs: Select[str, str], document_ids: Sequence[str]
+    ) -> list[tuple[str, str]]:
+        """Those of `inputs` that belong to these documents and that this version has not finished, by document."""
+        document = inputs.selected_columns[1]
+        waiting = self._unfinished(stage, processor_id, inputs).where(document == any_(array(document_ids, type_=Text)))
+        rows = self._session.execute(waiting.order_by(document, inputs.selected_columns[0]))
+        return [(row[0], row[1]) for row in rows]
+
+    @staticmethod
+    def _unfinished(stage: str, processor_id: int, inputs: Select[str, str]) -> Select[str, str]:
+        ended = (
+            select(StageAttempt.id)
+            .where(
+                StageAttempt.stage == stage,
+                StageAttempt.processor_id == processor_id,
+                StageAttempt.input_id == inputs.selected_columns[0],
+                StageAttempt.state.in_(["done", "skipped", "failed"]),
+            )
+            .exists()
+        )
+        return inputs.where(~ended)
+
+    def pace(self, stage: str, processor_id: int) -> Pace | None:
+        """Of this version where it has run often enough, else of the one that ran last; None where none ever ran."""
+        given = {"stage": stage, "processor": processor_id, "enough": _PACE_ENOUGH, "most": _PACE_MOST}
+        row = self._session.execute(_PACE, given).first()
+        return None if row is None else Pace(row.processor, row.inputs, float(row.seconds) / row.inputs)
 
     def failures(self, *, limit: int = 50) -> Sequence[StageAttempt]:
         """The newest failed inputs."""

@@ -16,7 +16,6 @@ from dsdc.db.tables import (
     OriginalDocument,
     PredictionBatchItem,
     ProcessedImage,
-    ProcessorVersion,
     RejectedDocument,
     StageAttempt,
 )
@@ -179,11 +178,6 @@ class Consistency:
         i, d = ProcessedImage, OriginalDocument
         query = select(i.document_id).distinct().join(d, d.id == i.document_id)
         return list(self._session.scalars(query.where(i.image_sha256 == image_sha256, d.state == "stored")))
-
-    def processor(self, stage: str, name: str, version: str, params_hash: str) -> int | None:
-        """Id of a processor's version, if it ever ran."""
-        known = select(ProcessorVersion.id).filter_by(stage=stage, name=name, version=version, params_hash=params_hash)
-        return self._session.scalar(known)
 
     def unseen(self, after: str, limit: int) -> list[str]:
         """Documents that no sighting tells of, by id, beginning after `after`."""

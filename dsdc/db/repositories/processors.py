@@ -34,5 +34,10 @@ class Processors:
         )
         return self._session.scalar(found)
 
+    def find(self, stage: str, name: str, version: str, params_hash: str) -> ProcessorVersion | None:
+        """The version that ran here under this identity; None where none did."""
+        found = select(ProcessorVersion).filter_by(stage=stage, name=name, version=version, params_hash=params_hash)
+        return self._session.scalar(found)
+
     def get(self, processor_id: int) -> ProcessorVersion | None:
         return self._session.get(ProcessorVersion, processor_id)

@@ -127,6 +127,24 @@ class ProcessedTexts:
         found = self._session.scalars(select(ProcessedText).where(ProcessedText.id.in_(ids)))
         return {row.id: row for row in found}
 
+    def of_documents(
+        self, document_ids: Sequence[str], *, render: int, text: int, clean: int
+    ) -> dict[tuple[str, int], str]:
+        """The cleaned text by document and page, as these versions made it."""
+        rows = self._session.execute(
+            select(RawText.document_id, RawText.page, ProcessedText.processed_text)
+            .join(RawText, RawText.id == ProcessedText.raw_text_id)
+            .join(ProcessedImage, ProcessedImage.id == RawText.processed_image_id)
+            .where(
+                RawText.document_id.in_(document_ids),
+                ProcessedImage.processor_id == render,
+                RawText.processor_id == text,
+                ProcessedText.processor_id == clean,
+            )
+            .order_by(RawText.document_id, RawText.page)
+        )
+        return {(document_id, page): cleaned for document_id, page, cleaned in rows}
+
     def of_raw_texts(self, raw_text_ids: Sequence[int], processor_id: int) -> dict[int, ProcessedText]:
         """By raw text."""
         found = self._session.scalars(

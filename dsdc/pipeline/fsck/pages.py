@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from dsdc.db.repositories.consistency import Consistency, Hole
 from dsdc.db.repositories.documents import Documents
 from dsdc.db.repositories.pages import ProcessedImages
+from dsdc.db.repositories.processors import Processors
 from dsdc.db.session import transaction
 from dsdc.errors import BytesMissing, DocumentError, DsdcError
 from dsdc.log import get_logger
@@ -96,7 +97,8 @@ class PageCheck:
         """Render all pages again and record those without a row; only the very processor that made the others may."""
         r = self._renderer
         with transaction() as session:
-            if Consistency(session).processor(r.stage, r.name, r.version, r.params_hash) != hole.processor_id:
+            known = Processors(session).find(r.stage, r.name, r.version, r.params_hash)
+            if known is None or known.id != hole.processor_id:
                 return False
         try:
             rows = [store_page(self._places.storage, page) for page in self._rendered(hole.document_id)]

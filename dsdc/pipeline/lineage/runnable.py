@@ -13,6 +13,7 @@ from dsdc.db.tables import ProcessorVersion
 from dsdc.errors import DsdcError
 from dsdc.pipeline.assembly import Registered
 from dsdc.processors.contract import Embedder, Processor
+from dsdc.processors.recorded import Recorded, runnable
 from dsdc.processors.registry import ProcessorSet, configured
 from dsdc.settings import Settings
 
@@ -34,10 +35,11 @@ class Tools:
         return next((why for place, why in self.why_not.items() if place not in _STAGES), None)
 
 
-class Runnable:
+class Toolbox:
     """Finds the processors of recorded versions; nothing is registered."""
 
     def __init__(self, config: Settings) -> None:
+        self._config = config
         self._here = configured(config)
         self._known: dict[tuple[tuple[str, int], ...], Tools] = {}
 
@@ -52,7 +54,8 @@ class Runnable:
         here = self._by_place()
         with transaction() as session:
             recorded = {place: Processors(session).get(number) for place, number in used.items()}
-        found = {place: _run(recorded.get(place), here.get(place)) for place in sorted(used.keys() | here.keys())}
+        places = sorted(used.keys() | here.keys())
+        found = {place: _run(recorded.get(place), here.get(place), self._config) for place in places}
         versions = Versions(**{stage: used[stage] for stage in _STAGES})
         describers = {place: number for place, number in used.items() if place not in _STAGES}
         return Tools(
@@ -72,23 +75,24 @@ def _together(here: ProcessorSet, found: Mapping[str, Any]) -> ProcessorSet:
     return replace(here, **stages, describers=tuple(found.get(d.modality, d) for d in here.describers))
 
 
-def _run(recorded: ProcessorVersion | None, here: Processor | None) -> Processor | str:
+def _run(recorded: ProcessorVersion | None, here: Processor | None, config: Settings) -> Processor | str:
     """The processor of the very version that is recorded, or why it cannot be run."""
     if recorded is None:
         return "it was not used then"
-    was = _named(recorded.name, recorded.version, recorded.params_hash)
-    if here is None:
-        return f"made by {was}, which is not here"
+    wanted = (recorded.name, recorded.version, recorded.params_hash)
     try:
-        if isinstance(here, Embedder):
-            _ = here.width  # reads the weights through; until then their hash may come from a cache
-        identity = (here.name, here.version, here.params_hash)
+        if here is not None and _identity(here) == wanted:
+            return here
+        found = runnable(Recorded(recorded.stage, *wanted, recorded.params), config)
+        if found.processor is not None:
+            _identity(found.processor)
     except DsdcError as error:
         return str(error)
-    if identity == (recorded.name, recorded.version, recorded.params_hash):
-        return here
-    return f"made by {was}, and {_named(*identity)} is configured here"
+    return found.processor or found.reason
 
 
-def _named(name: str, version: str, params_hash: str) -> str:
-    return f"{name} {version} ({params_hash[:12]})"
+def _identity(processor: Processor) -> tuple[str, str, str]:
+    """Name, version and hash of the parameters; of an embedder with weights that have been read through."""
+    if isinstance(processor, Embedder):
+        _ = processor.width  # until then the weights' hash may come from a cache
+    return processor.name, processor.version, processor.params_hash

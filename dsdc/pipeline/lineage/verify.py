@@ -28,7 +28,7 @@ from dsdc.ml.registry import head_folder
 from dsdc.ml.snapshots import content_again, forgotten_of
 from dsdc.pipeline.lineage.again import remake
 from dsdc.pipeline.lineage.record import Record, load
-from dsdc.pipeline.lineage.runnable import Runnable, Tools
+from dsdc.pipeline.lineage.runnable import Toolbox, Tools
 from dsdc.pipeline.lineage.steps import Step, Tolerance, Verified, cannot, same
 from dsdc.settings import Settings
 from dsdc.storage import Storage
@@ -49,7 +49,7 @@ class Verifier:
         self._config = config
         self._storage = storage
         self._tolerance = tolerance or Tolerance()
-        self._runnable = Runnable(config)
+        self._toolbox = Toolbox(config)
         self._heads: dict[int, _Head] = {}
         self._snapshots: dict[int, Step] = {}
 
@@ -60,7 +60,7 @@ class Verifier:
             NotFound: there is no such prediction. DatabaseError, StorageError: the platform failed, nothing is judged.
         """
         record = load(prediction_id)
-        tools = self._runnable.tools(record.snapshot.processors)
+        tools = self._toolbox.tools(record.snapshot.processors)
         remade = remake(self._config, self._storage, record, tools, self._tolerance)
         head = self._head(record)
         steps = [*remade.steps, _weights(record, tools), *head.steps, self._snapshot(record.snapshot)]

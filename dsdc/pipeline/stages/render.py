@@ -107,12 +107,16 @@ class RenderStage(Stage[DocumentInput, PageRow]):
         yield Produced(index, tuple(piece), partial=losses.summary())
 
     def record(self, session: Session, source: DocumentInput, rows: Sequence[PageRow]) -> None:
+        self.record_pages(session, source, rows)
+        if rows:
+            Documents(session).set_page_count(source.id, max(row.page for row in rows))
+
+    def record_pages(self, session: Session, source: DocumentInput, rows: Sequence[PageRow]) -> None:
+        """The pages alone: how many a document has is said by the version in use."""
         images = ProcessedImages(session)
         images.hold([row.image_sha256 for row in rows])
         self._check_presence(rows)
         images.add(source.id, self.processor_id, rows)
-        if rows:
-            Documents(session).set_page_count(source.id, max(row.page for row in rows))
 
     def _check_presence(self, rows: Sequence[PageRow]) -> None:
         """Forgetting another document that shows the same page may have removed it; from here on it cannot."""

@@ -50,6 +50,9 @@ _NOISE_LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 _LONGEST_NOISE = 160
 
+#: One pass over the text; it counts what it changed.
+Step = Callable[[str, Counter[str]], str]
+
 #: Each round undoes what the one before uncovered (a joined word, a line now empty); texts settle in one or two.
 _MAX_ROUNDS = 50
 
@@ -69,16 +72,16 @@ class TextCleaner(Cleaner):
         """Any string in; cleaning the result again changes nothing."""
         changes: Counter[str] = Counter()
         for _ in range(_MAX_ROUNDS):
-            before, text = text, _round(text, changes)
+            before = text
+            for step in self.steps():
+                text = step(text, changes)
             if text == before:
                 break
         return CleanedText(text=text, changes={kind: count for kind, count in sorted(changes.items()) if count})
 
-
-def _round(text: str, changes: Counter[str]) -> str:
-    for step in _STEPS:
-        text = step(text, changes)
-    return text
+    def steps(self) -> tuple[Step, ...]:
+        """What is done to a text, round after round until it settles."""
+        return _STEPS
 
 
 def _characters(text: str, changes: Counter[str]) -> str:
@@ -130,4 +133,4 @@ def _hyphens(text: str, changes: Counter[str]) -> str:
     return text
 
 
-_STEPS: tuple[Callable[[str, Counter[str]], str], ...] = (_characters, _spacing, _lines, _hyphens)
+_STEPS: tuple[Step, ...] = (_characters, _spacing, _lines, _hyphens)
