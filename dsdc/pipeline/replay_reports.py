@@ -55,8 +55,7 @@ def _reports(config: Settings) -> list[Path]:
 
 def _documents(report: Path) -> set[str]:
     try:
-        return set(
-            re.findall(r"\b[0-9a-f]{64}\b", report.with_suffix(".json").read_text(encoding="utf-8", errors="ignore"))
-        )
+        said = report.with_suffix(".json").read_text(encoding="utf-8", errors="ignore")
     except FileNotFoundError:
         return set()  # removed by somebody else meanwhile
+    return set(re.findall(r"\b[0-9a-f]{64}\b", said))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,10 +17,12 @@ from dsdc.db.repositories.labels import Labels
 from dsdc.db.session import transaction
 from dsdc.errors import Conflict, CorruptFile, NoChampion, NotFound
 from dsdc.ml import registry
-from dsdc.pipeline import answer, training
+from dsdc.pipeline import answer, erasure, replay_reports, training
 from dsdc.pipeline.assembly import STAGES, Assembly, bind, register
+from dsdc.pipeline.fsck import fsck
 from dsdc.pipeline.ingest import ingest_inbox
-from dsdc.pipeline.replay import Replayed, Scope, replay_model, replay_processors, run, with_changes
+from dsdc.pipeline.replay import Replayed, Scope, replay_model, replay_processors, run, with_changes, write_report
+from dsdc.pipeline.replay.result import Counts
 from dsdc.pipeline.worker import run_stage
 from dsdc.processors.contract import PageSource, PageText, TextReader, Vectors
 from dsdc.processors.describe import WordLayout, WordNgrams
@@ -50,6 +53,10 @@ class ShadeReader(TextReader):
     name: ClassVar[str] = "shades"
     version: ClassVar[str] = "1"
 
+    @staticmethod
+    def meanwhile() -> None:
+        """What others do while a page is read."""
+
     def __init__(self, mode: int) -> None:
         self._mode = mode
 
@@ -60,6 +67,7 @@ class ShadeReader(TextReader):
     def read(self, pages: Sequence[PageSource]) -> Iterator[PageText | Exception]:
         for page in pages:
             slug, number = shade_of(page.image)
+            self.meanwhile()
             if self._mode == BAD and number == 7:
                 yield CorruptFile("Nothing can be read here.")
                 continue
@@ -215,6 +223,52 @@ def test_a_worse_reader_is_found_out(platform: Settings) -> None:
     assert hurried.stopped_early
     assert hurried.documents == run.AT_ONCE, "the first part is finished"
     assert hurried.made["text"] == run.AT_ONCE
+
+
+def forget(config: Settings, name: str) -> str:
+    """Forget the document that arrived under this name; its id."""
+    document = scalar(f"SELECT id FROM original_documents WHERE original_name = '{name}'")
+    erasure.forget(config, open_storage(config), [document], author="ann", reason="", told={})
+    return document
+
+
+def test_a_report_goes_with_the_first_of_its_documents_that_is_forgotten(
+    platform: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(platform, range(6))
+    training.train_model(author="test")
+    forgotten: list[str] = []
+
+    def once() -> None:
+        if not forgotten:
+            forgotten.append(forget(platform, "memo-1.png"))
+
+    monkeypatch.setattr(ShadeReader, "meanwhile", staticmethod(once))
+    found = replay(platform, f"ocr.page_segmentation={BAD}")
+    assert found.failed == {forgotten[0]: "text: The document is forgotten."}
+    assert scalar(f"SELECT count(*) FROM raw_texts WHERE document_id = '{forgotten[0]}'") == 0
+    place = replay_reports.folder(platform)
+    with pytest.raises(Conflict, match="forgotten meanwhile"):
+        write_report(platform, found, place / "late.html")
+    assert list(place.iterdir()) == []
+
+    found = replay(platform, f"ocr.page_segmentation={BAD}")
+    assert write_report(platform, found, place / "all.html") is not None
+    few = replace(found, counts=Counts(), texts=[])
+    write_report(platform, few, place / "none.html")
+    kept = {path: path.read_bytes() for path in place.glob("all.*")}
+    assert len(kept) == 2
+    assert all(b"memo-3.png" in data for data in kept.values())
+
+    forget(platform, "memo-3.png")
+    assert sorted(path.name for path in place.iterdir()) == ["none.html", "none.json"]
+    for path, data in kept.items():  # as on a machine that knows nothing of it
+        path.write_bytes(data)
+    storage, renderer = open_storage(platform), PageRenderer(platform.render)
+    for repaired in (False, True):
+        report = fsck(platform, storage, repair=repaired, renderer=renderer)
+        assert [(f.kind, f.where, f.repaired) for f in report.findings] == [("remains", "replay/all.json", repaired)]
+    assert sorted(path.name for path in place.iterdir()) == ["none.html", "none.json"]
 
 
 def test_a_better_reader_is_trained_on_judged_promoted_and_taken_back(

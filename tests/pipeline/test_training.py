@@ -19,6 +19,7 @@ from dsdc.ml import registry
 from dsdc.ml.recipe import HEAD_FILE
 from dsdc.pipeline import answer, evaluation, purpose, training
 from dsdc.pipeline.assembly import STAGES, Assembly, bind, register
+from dsdc.pipeline.fsck import fsck
 from dsdc.pipeline.ingest import ingest_inbox
 from dsdc.pipeline.worker import run_stage
 from dsdc.processors.contract import Vectors
@@ -130,6 +131,34 @@ def test_the_life_of_models(platform: Settings, tmp_path: Path) -> None:
     _answers(platform)
     _evaluates(platform, tmp_path)
     _refuses_a_changed_head(platform)
+
+
+def two_pages(shade: int) -> bytes:
+    """A document whose second page the reader finds empty."""
+    data = io.BytesIO()
+    pages = [Image.new("L", (40 + number, 30), shade + number) for number in range(2)]
+    pages[0].save(data, "TIFF", save_all=True, append_images=pages[1:])
+    return data.getvalue()
+
+
+def test_a_blank_page_of_a_predicted_document_is_left_as_workers_leave_it(platform: Settings) -> None:
+    bring(platform, 3)
+    (platform.path("to_ingest") / "worked.tif").write_bytes(two_pages(60))
+    bring(platform, 1, first=3)
+    training.train_model(author="test", overrides={"method": "neighbours", "folds": 2, "members": 1})
+    answerer = answer.Answerer(platform, open_storage(platform))
+    answerer.load()
+    answerer.answer(two_pages(80), name="predicted.tif", author="test")
+
+    left = (
+        "SELECT array_agg(a.stage || ' ' || a.state ORDER BY a.stage, a.state) FROM stage_attempts a"
+        " JOIN original_documents d ON d.id = a.document_id WHERE d.original_name = '{}.tif'"
+    )
+    predicted = scalar(left.format("predicted"))
+    assert predicted == scalar(left.format("worked"))
+    assert predicted[2:6] == ["embed-image done"] * 2 + ["embed-text done", "embed-text skipped"]
+    report = fsck(platform, open_storage(platform), renderer=PageRenderer(platform.render))
+    assert report.findings == []
 
 
 def _answers(config: Settings) -> None:
