@@ -19,7 +19,12 @@ from dsdc.pipeline.replay import with_changes
 from dsdc.processors.embed.weights import WeightsStore
 from dsdc.samples import generate
 from dsdc.settings import Clip, Settings, settings
+from tests.pipeline.test_release import command_line
 from tests.projects import ROOT, forget_settings
+
+__all__ = ["command_line"]
+
+pytestmark = pytest.mark.usefixtures("command_line")
 
 LABELS = ["letter", "memo"]
 COUNT = 5  # documents, one of them without a word

@@ -79,6 +79,10 @@ class Shadow:
 
     def _compute(self, stage: Stage[Any, Any], inputs: Sequence[tuple[str, str]]) -> None:
         with transaction() as session:
+            stored = self._stored(session, stage, inputs)
+            inputs = [one for one in inputs if one[1] in stored]
+            if not inputs:
+                return
             sources = stage.load(session, [input_id for input_id, _ in inputs])
         ready: list[Produced[Any]] = []
         for produced in stage.compute(sources):
@@ -105,7 +109,10 @@ class Shadow:
         """Rows, and that the work is done, in one transaction; of documents that have left the store, nothing."""
         with transaction() as session:
             queue = StageAttempts(session)
-            results = self._still_stored(session, stage, inputs, results)
+            # No claim of it would be refused: from here on nobody rejects or forgets these documents.
+            Documents(session).hold([document_id for _, document_id in inputs])
+            stored = self._stored(session, stage, inputs)
+            results = [result for result in results if inputs[result.index][1] in stored]
             for result in results:
                 record = stage.record_pages if isinstance(stage, RenderStage) else stage.record
                 record(session, sources[result.index], result.rows)
@@ -122,21 +129,13 @@ class Shadow:
                     skipped=result.skipped,
                 )
 
-    def _still_stored(
-        self,
-        session: Session,
-        stage: Stage[Any, Any],
-        inputs: Sequence[tuple[str, str]],
-        results: Sequence[Produced[Any]],
-    ) -> list[Produced[Any]]:
-        """Here no claim would be refused; from here on nobody rejects or forgets these documents."""
-        documents, ids = Documents(session), sorted({inputs[result.index][1] for result in results})
-        documents.hold(ids)
-        states = documents.states(ids)
-        for document_id in ids:
-            if states[document_id] != "stored":
-                self.failed.setdefault(document_id, f"{stage.name}: The document is {states[document_id]}.")
-        return [result for result in results if states[inputs[result.index][1]] == "stored"]
+    def _stored(self, session: Session, stage: Stage[Any, Any], inputs: Sequence[tuple[str, str]]) -> set[str]:
+        """Documents of these inputs that are in the store; the others may have been rejected or forgotten meanwhile."""
+        states = Documents(session).states([document_id for _, document_id in inputs])
+        for document_id, state in states.items():
+            if state != "stored":
+                self.failed.setdefault(document_id, f"{stage.name}: The document is {state}.")
+        return {document_id for document_id, state in states.items() if state == "stored"}
 
 
 def _as_many_pages(
