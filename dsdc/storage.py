@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -46,6 +47,13 @@ Check = Callable[[Stored], None]
 def key_of(area: Area, sha256: str) -> str:
     """`area/ab/cd/<sha256>`; two levels keep folders small at a million files."""
     return f"{area}/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+
+def is_key(key: str) -> bool:
+    """Whether it is a name that the store gives."""
+    area, _, rest = key.partition("/")
+    sha256 = rest.rsplit("/", 1)[-1]
+    return bool(re.fullmatch("[0-9a-f]{64}", sha256)) and rest == f"{sha256[:2]}/{sha256[2:4]}/{sha256}" and bool(area)
 
 
 def sync_folder(folder: Path) -> None:
@@ -115,7 +123,10 @@ class Storage(Protocol):
     def exists(self, key: str) -> bool: ...
     def age_s(self, key: str) -> float: ...
     def local(self, key: str) -> AbstractContextManager[Path]: ...
-    def keys(self, area: Area) -> Iterator[str]: ...
+    def keys(self, area: Area) -> Iterator[str]:
+        """Of every file there, also of those that somebody else put there; none of what is on its way in."""
+        ...
+
     def delete(self, key: str) -> None: ...
     def drafts(self) -> Iterator[Path]: ...
 
@@ -197,8 +208,12 @@ class FolderStorage:
 
     def keys(self, area: Area) -> Iterator[str]:
         root = self._areas[area]
-        for path in root.glob("??/??/*"):
-            yield f"{area}/{path.relative_to(root).as_posix()}"
+        for folder, folders, files in os.walk(root):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            inside = Path(folder).relative_to(root).as_posix()
+            for name in files:
+                if not name.startswith("."):
+                    yield f"{area}/{name}" if inside == "." else f"{area}/{inside}/{name}"
 
     def delete(self, key: str) -> None:
         with writing(self._path(key)):

@@ -34,7 +34,7 @@ from dsdc.pipeline.inbox import (
     scan,
 )
 from dsdc.pipeline.intake import Intake, Taken
-from dsdc.pipeline.manifests import Place, Statement, read_manifest, retire
+from dsdc.pipeline.manifests import KEPT, Place, Statement, read_manifest, retire
 from dsdc.pipeline.quarantine import reject_file
 from dsdc.settings import Settings, settings
 from dsdc.storage import Storage, Stored, open_storage
@@ -325,6 +325,6 @@ class _Run:
         """A labels file of which nothing is left in the inbox has done its work; it is kept beside the raw bytes."""
         for path in self._quiet_manifests:
             try:
-                retire(path, self._root, self._config.path("raw") / "manifests")
+                retire(path, self._root, self._config.path("raw") / KEPT)
             except (OSError, ValueError, csv.Error):
                 continue

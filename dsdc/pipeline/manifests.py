@@ -14,6 +14,9 @@ from dsdc.failpoints import reach
 from dsdc.pipeline.inbox import MANIFEST, being_written, open_regular, printable
 from dsdc.storage import sync_folder, writing
 
+#: Where labels files of which nothing is left in the inbox are kept, below the folder of documents.
+KEPT = "manifests"
+
 Place = tuple[str, str]  # folder and name relative to the inbox, as `Found` has them
 
 

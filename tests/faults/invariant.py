@@ -73,7 +73,8 @@ def check_invariant(config: Settings, inbox_bytes: Iterable[str], *, settled: bo
     _derived_rows(config)
     report = fsck(config, open_storage(config))
     kinds = {finding.kind for finding in report.findings}
-    assert kinds <= (set() if settled else PASSING), report.findings
+    # Page images of a document that was rejected half way are of no row; every document's bytes were looked at above.
+    assert kinds <= ({"recent"} if settled else PASSING | {"recent"}), report.findings
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -20,8 +20,8 @@ from dsdc.samples import generate
 from tests.faults.runs import FULL, Site, make_site
 
 PAGES, KILLS = (300, 20) if FULL else (12, 3)
-#: A process needs some 4 s until it has begun: it is killed within a few seconds of work.
-ALIVE_S = (4.0, 12.0)
+#: Seconds of work, from a process's first claim on, after which it is killed.
+WORKED_S = (2.0, 16.0)
 
 
 def _files(folder: Path, request: pytest.FixtureRequest) -> list[Path]:
@@ -31,11 +31,19 @@ def _files(folder: Path, request: pytest.FixtureRequest) -> list[Path]:
     return [folder / sample.file for sample in generate(folder, count=PAGES, seed=21)]
 
 
+def _mine(worker: subprocess.Popen[str]) -> str:
+    return f"state = 'running' AND split_part(worker, chr(58), 2) = '{worker.pid}'"
+
+
+def _wait_for_a_claim(site: Site, worker: subprocess.Popen[str]) -> None:
+    while worker.poll() is None and not site.query(f"SELECT 1 FROM stage_attempts WHERE {_mine(worker)} LIMIT 1"):
+        time.sleep(0.2)
+
+
 def _kill(site: Site, worker: subprocess.Popen[str]) -> int:
     """Kill a worker's process alone; returns how many inputs it had in its hands."""
     os.kill(worker.pid, signal.SIGSTOP)  # so that the count is true
-    mine = f"state = 'running' AND split_part(worker, chr(58), 2) = '{worker.pid}'"
-    held = site.query(f"SELECT count(*) FROM stage_attempts WHERE {mine}")
+    held = site.query(f"SELECT count(*) FROM stage_attempts WHERE {_mine(worker)}")
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     return int(held[0][0])
@@ -53,9 +61,10 @@ def test_killed_again_and_again(
     chance, kills, in_flight, started = random.Random(7), 0, 0, time.monotonic()
     while True:
         worker = site.start("process")
+        _wait_for_a_claim(site, worker)
         try:
             # Once it has been killed often enough, it may end.
-            status = worker.wait(timeout=chance.uniform(*ALIVE_S) if kills < KILLS or FULL else 900)
+            status = worker.wait(timeout=chance.uniform(*WORKED_S) if kills < KILLS or FULL else 900)
             assert status == 0, site.log_tail()
             if not site.query("SELECT 1 FROM stage_attempts WHERE state IN ('pending', 'running') LIMIT 1"):
                 break

@@ -70,7 +70,7 @@ def path_of(config: Settings, key: str) -> Path:
 
 def found(config: Settings, storage: Storage, **options: bool) -> list[tuple[str, str, bool]]:
     report = fsck(config, storage, renderer=PageRenderer(config.render), **options)
-    return [(f.kind, f.where, f.repaired) for f in report.findings]
+    return [(f.kind, f.where, f.repaired) for f in report.findings if f.kind != "recent"]
 
 
 def test_after_good_and_bad_files_everything_agrees(database: Settings, storage: Storage) -> None:
@@ -109,9 +109,25 @@ def test_repair_keeps_documents_and_removes_only_what_can_be_made_again(database
     assert (database.path("rejected") / name).read_bytes() == b"a document without a row"
 
 
-def test_what_was_stored_a_moment_ago_is_no_orphan(database: Settings, storage: Storage) -> None:
-    storage.put_bytes("raw", b"its row is about to be committed")
-    assert found(database, storage) == []
+def test_what_was_stored_a_moment_ago_is_told_and_no_fault(database: Settings, storage: Storage) -> None:
+    stored = storage.put_bytes("raw", b"its row is about to be committed")
+    report = fsck(database, storage, repair=True)
+    assert [(f.kind, f.where, f.repaired) for f in report.findings] == [("recent", stored.key, False)]
+    assert report.clean
+    assert "0 min ago" in report.findings[0].detail
+    assert storage.exists(stored.key)
+
+
+@pytest.mark.parametrize(("area", "name"), [("raw", "letter.pdf"), ("processed", "ab/cd/notes.txt")])
+def test_a_file_that_somebody_put_into_the_store_is_named_and_left_alone(
+    database: Settings, storage: Storage, area: str, name: str
+) -> None:
+    path = database.path("raw" if area == "raw" else "processed") / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"?")
+    age(path)
+    assert found(database, storage, repair=True) == [("foreign", f"{area}/{name}", False)]
+    assert path.read_bytes() == b"?"
 
 
 def test_a_file_of_quarantine_without_a_row_and_a_row_without_its_file(database: Settings, storage: Storage) -> None:

@@ -11,6 +11,8 @@ from dsdc.pipeline.inbox import CLOCK_DOUBT_S
 #: missing     a row names bytes that are not there
 #: changed     they have another hash
 #: orphan      bytes that no row names
+#: recent      the same, but so young that a row may be on its way: told, and no fault
+#: foreign     a file of which the store knows nothing by its very name; left alone
 #: leftover    bytes that have left by what their row says
 #: draft       a copy that was broken off
 #: reason      a file of quarantine without one
@@ -23,6 +25,8 @@ Kind = Literal[
     "missing",
     "changed",
     "orphan",
+    "recent",
+    "foreign",
     "leftover",
     "draft",
     "reason",
@@ -60,8 +64,8 @@ class FsckReport:
 
     @property
     def clean(self) -> bool:
-        """Nothing was found, or all of it was repaired."""
-        return all(finding.repaired for finding in self.findings)
+        """Nothing was found, or all of it was repaired or may yet get its row."""
+        return all(finding.repaired or finding.kind == "recent" for finding in self.findings)
 
     def found(self, kind: Kind, where: str, detail: str, *, repaired: bool = False) -> None:
         self.findings.append(Finding(kind, where, detail, repaired))

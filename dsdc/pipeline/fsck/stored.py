@@ -13,10 +13,12 @@ from dsdc.db.session import transaction
 from dsdc.errors import BytesMissing, DocumentError
 from dsdc.pipeline.fsck.places import Places
 from dsdc.pipeline.fsck.report import YOUNG_S
+from dsdc.pipeline.manifests import KEPT
 from dsdc.pipeline.quarantine import discard_released, reject_file, remove_rejected, restore_copy
-from dsdc.storage import DRAFTS, Area
+from dsdc.storage import DRAFTS, Area, is_key
 
 BLOCK = 1000  # files at a time
+_FOREIGN = "The store gives no such name: somebody put it here. Move a document to data/to_ingest, anything else away."
 _BRING_AGAIN = "Bring the file again (dsdc ingest FILE), or restore it from a backup."
 
 
@@ -61,23 +63,32 @@ class StoredCheck:
         return remove_rejected(places.storage, document.id)
 
     def orphans(self, area: Area) -> None:
-        """Files that no row names. Young ones may belong to a transaction that is under way."""
+        """Files that no row names. Young ones may belong to a transaction that is under way, and are told as such."""
         keys = self._places.storage.keys(area)
         while block := list(islice(keys, BLOCK)):
             self._places.report.files += len(block)
             with transaction() as session:
                 known = Consistency(session).known_keys(block)
             for key in block:
-                if key not in known and self._is_old(key):
-                    self._orphan(area, key)
+                if key in known or key.startswith(f"raw/{KEPT}/"):
+                    continue
+                if not is_key(key):
+                    self._places.report.found("foreign", key, _FOREIGN)
+                elif (age := self._age_s(key)) is not None:
+                    self._unnamed(area, key, age)
 
-    def _is_old(self, key: str) -> bool:
+    def _age_s(self, key: str) -> float | None:
+        """None where it has gone meanwhile."""
         try:
-            return self._places.storage.age_s(key) >= YOUNG_S
+            return self._places.storage.age_s(key)
         except BytesMissing:
-            return False
+            return None
 
-    def _orphan(self, area: Area, key: str) -> None:
+    def _unnamed(self, area: Area, key: str, age_s: float) -> None:
+        if age_s < YOUNG_S:
+            detail = f"No row names these bytes yet; they came {max(age_s, 0) / 60:.0f} min ago."
+            self._places.report.found("recent", key, detail)
+            return
         repaired = self._places.repair and (self._to_quarantine(key) if area == "raw" else self._throw_away(key))
         self._places.report.found("orphan", key, "No row names these bytes.", repaired=repaired)
 
@@ -104,7 +115,8 @@ class StoredCheck:
         """
         with transaction() as session:
             known = Consistency(session).known_keys([key])
-        if known or not self._is_old(key):
+        age = self._age_s(key)
+        if known or age is None or age < YOUNG_S:
             return False
         self._places.storage.delete(key)
         return True
@@ -124,7 +136,7 @@ class StoredCheck:
 
     def _drafts(self) -> Iterator[Path]:
         yield from list(self._places.storage.drafts())
-        for folder in (self._places.quarantine, self._places.config.path("raw") / "manifests"):
+        for folder in (self._places.quarantine, self._places.config.path("raw") / KEPT):
             yield from sorted(folder.glob(f"{DRAFTS}-*"))
 
 
