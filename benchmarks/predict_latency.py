@@ -16,8 +16,8 @@ import typer
 from benchmarks.serving import Page, pages, post, service
 from dsdc.cli.console import print_json, table
 from dsdc.errors import PurposeFailed
-from dsdc.pipeline.answer import Answerer, CascadeMode
-from dsdc.settings import settings
+from dsdc.pipeline.answer import Answerer
+from dsdc.settings import CascadeMode, settings
 from dsdc.storage import open_storage
 
 _MODES: dict[str, CascadeMode] = {"with OCR": "off", "cascade": "auto"}

@@ -82,7 +82,7 @@ def _print(report: dict[str, Any]) -> None:
             f"{one['p99_ms']:,.0f}",
             one["answered"],
             one["refused"],
-            sum(one["failed"].values()),
+            ", ".join(f"{kind}: {count}" for kind, count in one["failed"].items()) or 0,
             f"{one['peak_mb']:,.0f}",
         ]
         for one in report["measured"]

@@ -39,10 +39,11 @@ STARTS_WITHIN_S = 180.0
 
 @dataclass(frozen=True)
 class Page:
-    """A document, and its class where it is known."""
+    """A document, its class where it is known, and the collection that it is from."""
 
     path: Path
     label: str | None = None
+    source: str = "samples"
 
     @property
     def data(self) -> bytes:
@@ -57,7 +58,7 @@ def pages(limit: int) -> Iterator[list[Page]]:
         with labels.open(newline="") as file:
             rows = [r for r in csv.DictReader(file) if not r["file"].endswith(".pdf")]
         step = max(1, len(rows) // limit)
-        yield [Page(labels.parent / r["file"], r["label"]) for r in rows[::step][:limit]]
+        yield [Page(labels.parent / r["file"], r["label"], r["source"]) for r in rows[::step][:limit]]
         return
     with tempfile.TemporaryDirectory(prefix="dsdc-bench-") as folder:
         made = generate(Path(folder), count=limit, seed=7)

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import httpx
@@ -30,7 +30,7 @@ from pydantic import TypeAdapter
 
 from dsdc import errors
 from dsdc.errors import DsdcError, InvalidToken
-from dsdc.settings import Settings, settings
+from dsdc.settings import CascadeMode, Settings, settings
 from dsdc.web.contract import (
     Account,
     ApiKey,
@@ -52,8 +52,6 @@ from dsdc.web.contract import (
 )
 
 T = TypeVar("T")
-#: `auto`: the service leaves the text unread where the images are enough; not given: as it is configured.
-Cascade = Literal["off", "auto"]
 
 #: A document of a batch: a file, or a name and bytes.
 Document = Path | tuple[str, bytes]
@@ -194,7 +192,7 @@ def _once(key: str | None) -> dict[str, str]:
 
 
 def _predict(
-    document: Path | bytes, name: str | None, store: bool, cascade: Cascade | None, key: str | None
+    document: Path | bytes, name: str | None, store: bool, cascade: CascadeMode | None, key: str | None
 ) -> Call[Prediction]:
     data = document.read_bytes() if isinstance(document, Path) else document
     called = name or (document.name if isinstance(document, Path) else "document")
@@ -409,7 +407,7 @@ class Client:
         *,
         name: str | None = None,
         store: bool = True,
-        cascade: Cascade | None = None,
+        cascade: CascadeMode | None = None,
         idempotency_key: str | None = None,
     ) -> Prediction:
         """The class of a document; raises the DocumentError that is at fault, Busy, NoChampion.
@@ -602,7 +600,7 @@ class AsyncClient:
         *,
         name: str | None = None,
         store: bool = True,
-        cascade: Cascade | None = None,
+        cascade: CascadeMode | None = None,
         idempotency_key: str | None = None,
     ) -> Prediction:
         return await self._send(await asyncio.to_thread(_predict, document, name, store, cascade, idempotency_key))

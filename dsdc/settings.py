@@ -177,6 +177,10 @@ class Train(Section):
     min_per_class: int = Field(4, ge=2)
 
 
+#: `auto`: a document's text is left unread where its images are enough.
+CascadeMode = Literal["off", "auto"]
+
+
 class Predict(Section):
     host: str = "127.0.0.1"
     port: int = 8000
@@ -188,7 +192,7 @@ class Predict(Section):
     max_pages: int = Field(200, ge=1)
     workers: int = Field(2, ge=1)
     queue: int = Field(32, ge=0)
-    cascade: Literal["off", "auto"] = "off"
+    cascade: CascadeMode = "off"
     micro_batch: Literal["off", "on", "auto"] = "auto"
     micro_batch_wait_ms: float = Field(3, ge=0, le=100)
     batch_max_files: int = Field(500, ge=1)

@@ -44,16 +44,15 @@ class Stored:
 Check = Callable[[Stored], None]
 
 
-def key_of(area: Area, sha256: str) -> str:
+def key_of(area: str, sha256: str) -> str:
     """`area/ab/cd/<sha256>`; two levels keep folders small at a million files."""
     return f"{area}/{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
 
 def is_key(key: str) -> bool:
     """Whether it is a name that the store gives."""
-    area, _, rest = key.partition("/")
-    sha256 = rest.rsplit("/", 1)[-1]
-    return bool(re.fullmatch("[0-9a-f]{64}", sha256)) and rest == f"{sha256[:2]}/{sha256[2:4]}/{sha256}" and bool(area)
+    area, sha256 = key.split("/", 1)[0], key.rsplit("/", 1)[-1]
+    return area in AREAS and bool(re.fullmatch("[0-9a-f]{64}", sha256)) and key == key_of(area, sha256)
 
 
 def sync_folder(folder: Path) -> None:

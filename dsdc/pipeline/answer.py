@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy.orm import Session
@@ -31,13 +31,11 @@ from dsdc.pipeline.match import require_match
 from dsdc.processors.contract import Embedder, Processor
 from dsdc.processors.embed.embedder import OpenClipEmbedder
 from dsdc.processors.media_type import HEAD_BYTES, detect
-from dsdc.settings import Predict, Settings
+from dsdc.settings import CascadeMode, Predict, Settings
 from dsdc.storage import Storage
 from dsdc.taxonomy import Taxonomy
 
 log = get_logger(__name__)
-
-CascadeMode = Literal["off", "auto"]
 
 _PATIENCE_S = 5.0  # somebody waits for the answer
 

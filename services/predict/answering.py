@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
-#: Whether the text may be left unread where the images are enough.
-CascadeMode = Literal["off", "auto"]
+from dsdc.settings import CascadeMode
 
 
 class Model(Protocol):

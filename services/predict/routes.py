@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 
 from dsdc.processors.media_type import HEAD_BYTES, detect
-from dsdc.settings import Settings
+from dsdc.settings import CascadeMode, Settings
 from dsdc.taxonomy import Taxonomy
 from dsdc.web.contract import (
     ClassInfo,
@@ -26,7 +26,7 @@ from dsdc.web.contract import (
 from dsdc.web.guard import Caller, CallerDep, GuardedRoute, annotators, anyone_signed_in, model_admins
 from dsdc.web.uploads import Upload, multipart_body, received
 from services.predict import store as kept
-from services.predict.answering import Answering, CascadeMode, Model
+from services.predict.answering import Answering, Model
 from services.predict.bench import Bench
 from services.predict.keeper import ModelKeeper
 from services.predict.lineage import labels_behind, life_of, lineage_of

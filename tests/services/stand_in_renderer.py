@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from uuid import UUID
+from typing import Any
 
 from dsdc.processors.contract import DamagedPage
 from dsdc.processors.media_type import detect
@@ -23,17 +23,7 @@ class Renderer(StandInAnswerer):
         super().__init__(config.train.model_name)
         self._renderer = SandboxedRenderer(config.render, Parsers(config.parsing, config.render, config.ocr))
 
-    def answer(
-        self,
-        data: bytes,
-        *,
-        name: str,
-        author: str,
-        source: str = "api",
-        store: bool = True,
-        cascade: str | None = None,
-        prediction_id: UUID | None = None,
-    ) -> StandInAnswer:
+    def answer(self, data: bytes, **request: Any) -> StandInAnswer:
         with tempfile.NamedTemporaryFile() as file:
             file.write(data)
             file.flush()
@@ -41,9 +31,7 @@ class Renderer(StandInAnswerer):
         damaged = [page for page in pages if isinstance(page, DamagedPage)]
         if len(damaged) == len(pages):
             raise damaged[0].error
-        return super().answer(
-            data, name=name, author=author, source=source, store=store, cascade=cascade, prediction_id=prediction_id
-        )
+        return super().answer(data, **request)
 
 
 if __name__ == "__main__":
