@@ -55,7 +55,7 @@ def replay(
     config, scope = settings(), Scope(sample, seed, minutes)
     with bars() as progress:
         found = _replay(config, processor or [], set_ or [], model, scope, retrain, progress.step)
-    place = report or folder(config) / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.html"
+    place = report or folder(config) / f"{datetime.now(UTC):%Y%m%dT%H%M%S-%f}.html"
     run_id = write_report(config, found, place)
     if as_json:
         print_json(found.as_dict() | {"report": str(place), "mlflow_run_id": run_id})

@@ -153,6 +153,7 @@ def test_a_replay_changes_nothing_that_is_served_and_its_work_is_not_done_again(
     assert "--retrain" in found["gate"]["reason"]
     again = dsdc("replay", "--processor", "clean=2", "--sample", "2", "--seed", "5")
     assert (again["made"], again["compared"]) == ({"clean": 0, "embed-text": 0}, 2)
+    assert again["report"] != found["report"], "however soon after"
 
     assert dsdc("fsck", "--quick")["findings"] == []
     _check_report(Path(found["report"]), found)
