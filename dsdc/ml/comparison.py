@@ -36,12 +36,13 @@ _LEAST_PROBABILITY = 1e-4
 class Champion:
     """What the champion says to n documents of a challenger, in its own `classes`.
 
-    `live` `[n, classes]` are its answers of today, in the challenger's order of documents; `learnt` its held-out
-    answers to those that it has learnt from, None where it has learnt from none (zero-shot).
+    `live` `[n, classes]` are its answers of today, in the challenger's order of documents, None where it cannot be
+    asked any more; `learnt` its held-out answers to those that it has learnt from, None where it has learnt from none
+    (zero-shot).
     """
 
     classes: tuple[str, ...]
-    live: Doubles
+    live: Doubles | None
     learnt: HeldOut | None = None
 
 
@@ -169,7 +170,7 @@ def align(challenger: HeldOut, champion: Champion, groups: Ints) -> Aligned:
     """Both models' answers to the challenger's documents, as if new to both.
 
     Left out are documents that the champion has not learnt from, but from a duplicate of them: its answer of today
-    would flatter it.
+    would flatter it. Where it cannot be asked today, all are left out that it has not learnt from.
 
     Args:
         groups: `[n]` group numbers of the challenger's documents; duplicates share one.
@@ -177,10 +178,12 @@ def align(challenger: HeldOut, champion: Champion, groups: Ints) -> Aligned:
     Raises:
         ValueError: when the champion was not asked about all of the challenger's documents.
     """
-    if champion.live.shape != (len(challenger.document_ids), len(champion.classes)):
-        raise ValueError(f"{len(challenger.document_ids)} documents, but live answers {champion.live.shape}")
+    expected = len(challenger.document_ids), len(champion.classes)
+    live = np.zeros(expected) if champion.live is None else champion.live
+    if live.shape != expected:
+        raise ValueError(f"{len(challenger.document_ids)} documents, but live answers {live.shape}")
     classes = (*challenger.classes, *(slug for slug in champion.classes if slug not in challenger.classes))
-    old = _in_classes(champion.live, champion.classes, classes)
+    old = _in_classes(live, champion.classes, classes)
     learnt = np.zeros(len(old), dtype=bool)
     if champion.learnt is not None:
         held_out = _in_classes(champion.learnt.probabilities, champion.learnt.classes, classes)
@@ -188,7 +191,8 @@ def align(challenger: HeldOut, champion: Champion, groups: Ints) -> Aligned:
         found = np.array([at.get(document_id, -1) for document_id in challenger.document_ids], dtype=np.int64)
         learnt = found >= 0
         old[learnt] = held_out[found[learnt]]
-    rows = np.flatnonzero(learnt | ~np.isin(groups, groups[learnt]))
+    fair = learnt if champion.live is None else learnt | ~np.isin(groups, groups[learnt])
+    rows = np.flatnonzero(fair)
     shared = np.isin(np.array(challenger.classes), np.array(champion.classes))[challenger.labels]
     new = _in_classes(challenger.probabilities, challenger.classes, classes)
     return Aligned(rows, Both(classes, challenger.labels, groups, old, new, shared).take(rows))

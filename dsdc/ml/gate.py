@@ -40,7 +40,7 @@ _PAIRS_SHOWN = 20
 class GateReport:
     """The decision in words, and the numbers behind it: of all documents compared, and by the source of their labels.
 
-    `unfair` counts documents left out because the champion has learnt from a duplicate of theirs.
+    `unfair` counts documents left out because the champion has learnt from a duplicate of theirs, or cannot be asked.
     """
 
     promote: bool
@@ -92,7 +92,7 @@ def compare(
     aligned = align(challenger, champion, groups)
     unfair = len(groups) - len(aligned.rows)
     if not len(aligned.rows):
-        return GateReport(True, "The champion has learnt from duplicates of every document: nothing compares the two.")
+        return GateReport(True, "There is no document on which the champion can be judged fairly.", unfair=unfair)
     found = compare_on(aligned.both, seed=seed)
     promote, reason = _decide(found)
     given = np.array(sources or [""] * len(groups))[aligned.rows]
@@ -138,7 +138,7 @@ def _interval(difference: Difference) -> str:
 
 
 def _scope(found: Comparison, unfair: int) -> Iterator[str]:
-    left_out = f"; {unfair} more left out, the champion having learnt from duplicates of them" if unfair else ""
+    left_out = f"; {unfair} more left out, on which the champion cannot be judged fairly" if unfair else ""
     yield f"{found.documents} documents in {found.groups} groups of duplicates{left_out}."
     yield ""
 

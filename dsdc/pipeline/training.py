@@ -25,13 +25,14 @@ from dsdc.errors import (
 )
 from dsdc.log import get_logger
 from dsdc.ml import gate, recipe, registry
+from dsdc.ml.calibrate import Doubles
 from dsdc.ml.comparison import Champion
 from dsdc.ml.dataset import Dataset
 from dsdc.ml.fit import Fitted, Share
 from dsdc.ml.gate import GateReport
 from dsdc.ml.heldout import HeldOut
 from dsdc.ml.method import Choice
-from dsdc.ml.recipe import Recipe
+from dsdc.ml.recipe import Head, Recipe
 from dsdc.ml.registry import Registered
 from dsdc.ml.search import search
 from dsdc.ml.snapshots import Snapshot
@@ -250,18 +251,32 @@ def _judge(config: Settings, dataset: Dataset, held_out: HeldOut, ready: Assembl
         return gate.first("There was no champion.")
     try:
         old = recipe.load(served.folder, head_sha256=served.head_sha256)
-        require_match("The champion", old.recipe.origin, ready.processors)
         learnt = None if old.recipe.kind == "zero-shot" else HeldOut.load(served.folder)
-        live = old.predict_proba(dataset.data.blocks())
-    except (WeightsError, ModelMismatch, ValueError) as error:
+    except WeightsError as error:
         return gate.first(f"The champion cannot be asked: {error}")
-    return gate.compare(
+    live, why_not = _asked(old, dataset, ready)
+    if live is None and learnt is None:
+        return gate.first(f"The champion cannot be asked: {why_not}")
+    report = gate.compare(
         held_out,
         Champion(old.classes, live, learnt),
         groups=dataset.data.groups,
         sources=[label.source for label in dataset.labels],
         seed=seed,
     )
+    if report.promote or not why_not:
+        return report
+    way_out = "Set that back, or take the new version all the same: `dsdc promote VERSION --reason …`."
+    return replace(report, reason=f"{report.reason} {why_not} {way_out}")
+
+
+def _asked(champion: Head, dataset: Dataset, ready: Assembly) -> tuple[Doubles | None, str]:
+    """A champion's answers of today, or None and why it has none: it was trained on what other processors make."""
+    try:
+        require_match("The champion", champion.recipe.origin, ready.processors)
+        return champion.predict_proba(dataset.data.blocks()), ""
+    except (ModelMismatch, ValueError) as error:
+        return None, str(error)
 
 
 def promote_version(version: int, *, author: str, reason: str) -> Registered:

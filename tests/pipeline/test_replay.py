@@ -310,6 +310,26 @@ def test_a_better_reader_is_trained_on_judged_promoted_and_taken_back(
     assert _served(bad) == 1
 
 
+def test_a_model_of_a_worse_reader_is_refused_though_the_champion_cannot_answer_any_more(
+    platform: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(platform, range(20, 44))
+    training.train_model(author="test")
+    bad = read_as(BAD, monkeypatch)
+    bring(bad, range(60, 64))  # and reads all again
+    report = training.train_model(author="test")
+    assert not report.gate.promote
+    assert report.gate.comparison is not None
+    assert report.gate.comparison.accuracy.high < 0
+    assert report.gate.unfair == 12, "new ones, about which the champion cannot be asked as they are read now"
+    assert "text is shades 1 with other parameters" in report.gate.reason
+    assert "dsdc promote" in report.gate.reason
+    assert registry.champion(bad).version == 1
+
+    read_as(GOOD, monkeypatch)
+    assert training.train_model(author="test").gate.promote, "there it can be asked again"
+
+
 def _served(config: Settings) -> int:
     answerer = answer.Answerer(config, open_storage(config))
     return answerer.load().version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,6 +129,16 @@ def test_a_champion_that_has_learnt_from_nothing_is_asked_live() -> None:
     assert report.promote
     assert report.comparison is not None
     assert report.comparison.accuracy.champion == 0.5
+
+
+def test_a_champion_that_cannot_be_asked_any_more_is_judged_by_what_it_said() -> None:
+    labels = labels_of(60)
+    champion = Champion(CLASSES, None, held_out(labels[:40], range(4)))
+    report = compare(held_out(labels, range(20)), champion, groups=np.arange(60), seed=1)
+    assert (report.documents, report.unfair) == (40, 20)
+    assert not report.promote
+    report = compare(held_out(labels), replace(champion, learnt=None), groups=np.arange(60), seed=1)
+    assert (report.promote, report.documents, report.unfair) == (True, 0, 60)
 
 
 def test_a_new_class_is_a_gain_and_does_not_hide_worse_probabilities() -> None:
