@@ -69,15 +69,17 @@ def collect(taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet, *,
     return trainable(collect_all(taxonomy, versions, processors), min_per_class)
 
 
-def collect_all(taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet) -> Dataset:
+def collect_all(
+    taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet, *, until: datetime | None = None
+) -> Dataset:
     """Every labelled document with embeddings of these processor versions, ordered by document id; perhaps none.
 
-    Its classes are all those of the taxonomy.
+    Its classes are all those of the taxonomy. With `until`, vectors and texts as they were then.
     """
     with transaction() as session:
         labels = [label for label in Labels(session).current(taxonomy.name) if label.label in taxonomy.slugs]
         ids = [label.document_id for label in labels]
-        known = known_of(Embeddings(session), RawTexts(session), ids, versions)
+        known = known_of(Embeddings(session), RawTexts(session), ids, versions, until=until)
         hashes = ProcessedImages(session).first_page_hashes(ids, versions.render)
     embedded = [label for label in labels if known[label.document_id].vectors]
     behind = tuple(known[label.document_id] for label in embedded)
@@ -122,8 +124,8 @@ def trainable(dataset: Dataset, min_per_class: int) -> Dataset:
     )
 
 
-def archive(versions: Versions, processors: ProcessorSet, limit: int) -> Archive:
-    """Documents of the store, labelled or not, at most so many.
+def archive(versions: Versions, processors: ProcessorSet, limit: int, *, until: datetime | None = None) -> Archive:
+    """Documents of the store, labelled or not, at most so many; with `until`, as they were then.
 
     Raises:
         NotEnoughLabels: when none has gone through all stages.
@@ -135,7 +137,7 @@ def archive(versions: Versions, processors: ProcessorSet, limit: int) -> Archive
             "There is no processed document in the store; without any, nobody knows what documents look like.",
             hint="Put documents, labelled or not, into data/to_ingest and run ingest_and_process.",
         )
-    return archive_of(ids, versions, processors)
+    return archive_of(ids, versions, processors, until=until)
 
 
 def archive_of(

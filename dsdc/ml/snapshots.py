@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -72,6 +73,8 @@ def freeze(
     taxonomy: str,
     processors: Mapping[str, int],
     params: Mapping[str, Any],
+    *,
+    taken: datetime,
     beside: str = "",
 ) -> Snapshot:
     """Record the dataset with its folds; equal content is one snapshot.
@@ -83,6 +86,7 @@ def freeze(
     Args:
         taxonomy: its name.
         processors: ids of the processors' versions, by stage or modality.
+        taken: up to when vectors and texts were read, by the clock of the database (`clock`).
         beside: what else the model is made of, for the hash: `beside_of`.
     """
     members = _members(dataset, folds)
@@ -97,8 +101,15 @@ def freeze(
             processors=processors,
             params=params,
             members=members,
+            taken=taken,
         )
     return Snapshot(snapshot_id, digest.value, len(members))
+
+
+def clock() -> datetime:
+    """The moment up to which a dataset is read that is to be frozen: what comes later is no part of it."""
+    with transaction() as session:
+        return Snapshots(session).clock()
 
 
 class Digest:

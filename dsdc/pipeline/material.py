@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from dsdc.db.tables import DatasetSnapshot
@@ -15,7 +16,7 @@ from dsdc.ml.fit import Fitted, fit
 from dsdc.ml.method import Choice, Method, choose_method
 from dsdc.ml.neighbours import References
 from dsdc.ml.recipe import Origin, Recipe
-from dsdc.ml.snapshots import Snapshot, Thawed, beside_of, freeze, prompts_in, thaw, versions_of
+from dsdc.ml.snapshots import Snapshot, Thawed, beside_of, clock, freeze, prompts_in, thaw, versions_of
 from dsdc.ml.split import Fold, make_folds
 from dsdc.ml.train import Progress
 from dsdc.pipeline.assembly import Assembly
@@ -52,7 +53,8 @@ def prepare(config: Settings, chosen: Train, ready: Assembly) -> Material:
         NotEnoughLabels: too few labelled documents for the method.
     """
     taxonomy = Taxonomy.from_settings(config.taxonomy)
-    found = collect_all(taxonomy, ready.versions, ready.processors)
+    taken = clock()
+    found = collect_all(taxonomy, ready.versions, ready.processors, until=taken)
     choice = _choose(chosen, found)
     if choice.method == "head":
         dataset = trainable(found, chosen.min_per_class)
@@ -60,8 +62,9 @@ def prepare(config: Settings, chosen: Train, ready: Assembly) -> Material:
         beside = None
     else:
         dataset, folds = found, hold_out_folds(found.data, chosen)
-        beside = Beside(_references(taxonomy.classes, ready), archive(ready.versions, ready.processors, ARCHIVE))
-    snapshot = _freeze(chosen, ready, taxonomy, dataset, folds, beside)
+        others = archive(ready.versions, ready.processors, ARCHIVE, until=taken)
+        beside = Beside(_references(taxonomy.classes, ready), others)
+    snapshot = _freeze(chosen, ready, taxonomy, dataset, folds, beside, taken)
     log.info("train.snapshot", id=snapshot.id, documents=snapshot.documents, sha256=snapshot.content_sha256)
     return Material(choice, dataset, folds, snapshot, beside)
 
@@ -151,12 +154,13 @@ def _freeze(
     dataset: Dataset,
     folds: Sequence[Fold],
     beside: Beside | None,
+    taken: datetime,
 ) -> Snapshot:
     processors = vars(ready.versions) | dict(ready.ids.describers)
     params: dict[str, Any] = {"min_per_class": chosen.min_per_class, "seed": chosen.seed, "folds": chosen.folds}
     if beside is None:
-        return freeze(dataset, folds, taxonomy.name, processors, params)
+        return freeze(dataset, folds, taxonomy.name, processors, params, taken=taken)
     prompts = {c.slug: list(c.prompts) for c in taxonomy.classes}
     params |= {"prompts": prompts, "archive": list(beside.archive.document_ids)}
     others = beside_of(prompts, beside.archive.content_sha256)
-    return freeze(dataset, folds, taxonomy.name, processors, params, beside=others)
+    return freeze(dataset, folds, taxonomy.name, processors, params, taken=taken, beside=others)

@@ -86,7 +86,8 @@ class Reproduction:
 def reproduce(version: int, *, progress: Progress | None = None) -> Reproduction:
     """Train again from the version's snapshot with its own recipe; nothing is registered, promoted or logged to MLflow.
 
-    Where documents or vectors of the snapshot are gone, nothing is trained: it could not come out the same.
+    Where documents or vectors of the snapshot are gone, or what computes from them now is another version, nothing is
+    trained: it could not come out the same.
 
     Raises:
         NotFound: there is no such version. Conflict: its snapshot is of an older kind.
@@ -107,8 +108,9 @@ def reproduce(version: int, *, progress: Progress | None = None) -> Reproduction
         _libraries(old.recipe),
         _processors(old.recipe, ready, material),
     ]
-    if steps[1].same is False:
-        steps.append(Step("head", False, "not trained: without what is gone it cannot come out the same"))
+    hopeless = [step.name for step in steps if step.same is False and step.name in ("inputs", "processors")]
+    if hopeless:
+        steps.append(Step("head", False, f"not trained: with other {hopeless[0]} it cannot come out the same"))
         return Reproduction(wanted.name, version, tuple(steps), faults)
     fitted = fit_material(
         material,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -11,10 +13,12 @@ from sqlalchemy import text
 from dsdc.db.session import transaction
 from dsdc.errors import WeightsError
 from dsdc.ml import recipe, registry
-from dsdc.pipeline import answer, reproduction, training
+from dsdc.ml.dataset import Dataset
+from dsdc.pipeline import answer, material, reproduction, training
 from dsdc.pipeline.assembly import Assembly
 from dsdc.pipeline.reproduction import Reproduction, reproduce
 from dsdc.pipeline.training import TrainReport
+from dsdc.processors.contract import Vectors
 from dsdc.settings import Settings
 from dsdc.storage import open_storage
 from tests.pipeline.test_release import command_line, dsdc
@@ -144,7 +148,48 @@ def test_other_describers_and_other_code_are_told(store: Settings, monkeypatch: 
     assert (steps(found)["processors"], steps(found)["code"]) == (False, None)
     assert "newer" in detail(found, "processors")
     assert detail(found, "code").endswith("f" * 40)
-    assert not found.same
+    assert (steps(found)["head"], found.head_sha256) == (False, None)
+    assert "other processors" in detail(found, "head")
+
+
+def test_a_model_of_references_is_not_made_with_another_clip(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring(store, 3)
+    version = learn(method="neighbours").version
+
+    class Narrow(type(training.assemble(store).processors.embedder)):  # type: ignore[misc]
+        name = "narrow"
+        width = 8
+
+        def texts(self, texts: Sequence[str]) -> Vectors:
+            return super().texts(texts)[:, :8]
+
+    def assemble(_: Settings, storage: object = None) -> Assembly:
+        made = training.assemble(store)
+        object.__setattr__(made.processors, "embedder", Narrow())
+        return made
+
+    monkeypatch.setattr(reproduction, "assemble", assemble)
+    found = reproduce(version)
+    assert (steps(found)["processors"], steps(found)["head"]) == (False, False)
+    assert "narrow" in detail(found, "processors")
+
+
+def test_what_comes_while_a_training_reads_is_no_part_of_it(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring(store, 5)
+    collect, last = material.collect_all, scalar("SELECT max(id) FROM raw_texts")
+    reader, other = scalar(
+        f"SELECT ARRAY[processor_id, (SELECT min(id) FROM processors)] FROM raw_texts WHERE id = {last}"
+    )
+    execute(f"UPDATE raw_texts SET processor_id = {other} WHERE id = {last}")
+
+    def slowly(*args: Any, **given: Any) -> Dataset:
+        found = collect(*args, **given)
+        execute(f"UPDATE raw_texts SET processor_id = {reader}, created = clock_timestamp() WHERE id = {last}")
+        return found
+
+    monkeypatch.setattr(material, "collect_all", slowly)
+    version = learn().version
+    assert reproduce(version).same
 
 
 def test_an_earlier_model_is_champion_again_and_serves_and_a_damaged_one_is_not(store: Settings) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -88,8 +88,9 @@ class Snapshots:
         processors: Mapping[str, int],
         params: Mapping[str, Any],
         members: Sequence[Member],
+        taken: datetime,
     ) -> int:
-        """Id of the snapshot with this content, recorded now if it is new."""
+        """Id of the snapshot with this content, recorded as of `taken` if it is new."""
         row = insert(DatasetSnapshot).values(
             content_sha256=content_sha256,
             taxonomy=taxonomy,
@@ -97,6 +98,7 @@ class Snapshots:
             documents=len(members),
             processors=dict(processors),
             params=dict(params),
+            created=taken,
         )
         new = self._session.scalar(row.on_conflict_do_nothing().returning(DatasetSnapshot.id))
         if new is None:
@@ -106,6 +108,10 @@ class Snapshots:
         if members:
             self._session.execute(insert(SnapshotMember), [asdict(m) | {"snapshot_id": new} for m in members])
         return new
+
+    def clock(self) -> datetime:
+        """What time it is in the database, which says of each row when it was made."""
+        return self._session.execute(select(func.clock_timestamp())).scalar_one()
 
     def get(self, snapshot_id: int) -> DatasetSnapshot | None:
         return self._session.get(DatasetSnapshot, snapshot_id)
