@@ -93,7 +93,7 @@ def _show(plan: Any) -> None:
     if len(plan.targets) > _SHOWN:
         out.print(f"  and {len(plan.targets) - _SHOWN} more")
     for model in plan.models:
-        out.print(f"  {_learnt(model)}", highlight=False)
+        out.print(f"  {_learnt(model)}", highlight=False, soft_wrap=True)  # a path must stay whole
     for target in plan.targets[:_SHOWN]:
         if target.neighbour_of:
             named = f"{len(target.neighbour_of)} predictions name {target.document_id[:16]} as neighbour"

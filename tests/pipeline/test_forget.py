@@ -514,15 +514,22 @@ def test_retention_reaches_what_is_no_document(retention: Settings, ready: Assem
     bring(retention, ready, ("back Smith.png", picture(2)), ("refused Smith.docx", b"PK\x03\x04loose"))
     predict(sha256(picture(3)), name="answered Smith.png", kept=False)
     predict(sha256(picture(4)), name="answered of late.png", kept=False)
+    with transaction() as session:
+        batches, batch = Batches(session), uuid4()
+        batches.begin(batch, owner="bob", store=False)
+        batches.add(batch, NewItem(1, "in batch Smith.png", sha256(picture(5)), 9))
+        batches.accept(batch, store=False)
     assert plan_expired(retention).targets == ()
     ago = "clock_timestamp() - interval '40 days'"
     with transaction("owner") as session:
         session.execute(text(f"UPDATE rejected_documents SET rejected = {ago}"))
+        session.execute(text(f"UPDATE prediction_batch_items SET created = {ago}"))
         session.execute(text(f"UPDATE predictions SET created = {ago} WHERE original_name LIKE '%Smith%'"))
     found = {target.document_id for target in plan_expired(retention).targets}
-    assert found == {sha256(picture(2)), sha256(picture(3)), sha256(b"PK\x03\x04loose")}, "the e-mail is new"
+    loose = {sha256(data) for data in (picture(2), picture(3), picture(5), b"PK\x03\x04loose")}
+    assert found == loose, "the e-mail is new"
     aged(40, "a.eml")
-    assert maintenance.forget_expired(author="t")["documents"] == 5
+    assert maintenance.forget_expired(author="t")["documents"] == 6
     assert everywhere(retention, "Smith") == []
     assert rows("SELECT original_name FROM predictions WHERE original_name <> ''") == [("answered of late.png",)]
     assert kinds(retention) == []

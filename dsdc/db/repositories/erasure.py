@@ -46,8 +46,9 @@ _REFUSED = text("""
 
 _FACTS = text("""
     SELECT g.id, coalesce(d.state, 'never stored') AS state, 
-        coalesce(d.original_name, (SELECT max(r.original_name) FROM rejected_documents r
-                                   WHERE r.sha256 = g.id AND r.released IS NULL), '') AS name,
+        coalesce(nullif(d.original_name, ''),
+            (SELECT max(r.original_name) FROM rejected_documents r WHERE r.sha256 = g.id AND r.released IS NULL),
+            (SELECT max(p.original_name) FROM predictions p WHERE p.document_sha256 = g.id), '') AS name,
         d.byte_size, d.media_type,
         (SELECT count(*) FROM processed_images i WHERE i.document_id = g.id) AS pages,
         (SELECT count(*) FROM raw_texts t WHERE t.document_id = g.id) AS texts,
@@ -109,8 +110,8 @@ _EXPIRED = text("""
     GROUP BY w.id HAVING max(s.seen) < clock_timestamp() - make_interval(days => :days) ORDER BY w.id
 """)
 
-# What is no document, or none any more, and is told of so long ago: in quarantine, or with its name in an answer. What
-# was refused out of an e-mail is as old as the e-mail.
+# What is no document, or none any more, and is told of so long ago: in quarantine, or with its name in an answer or a
+# batch. What was refused out of an e-mail is as old as the e-mail.
 _EXPIRED_LOOSE = text("""
     SELECT t.sha256 FROM (
         SELECT r.sha256, greatest(r.rejected, (
@@ -120,6 +121,9 @@ _EXPIRED_LOOSE = text("""
         UNION ALL
         SELECT p.document_sha256, p.created FROM predictions p
         WHERE p.original_name <> '' AND (CAST(:only AS text) IS NULL OR p.document_sha256 = :only)
+        UNION ALL
+        SELECT b.sha256, b.created FROM prediction_batch_items b
+        WHERE b.name <> '' AND (CAST(:only AS text) IS NULL OR b.sha256 = :only)
     ) t
     WHERE NOT EXISTS (SELECT FROM original_documents d WHERE d.id = t.sha256 AND d.state <> 'forgotten')
     GROUP BY t.sha256 HAVING max(t.last) < clock_timestamp() - make_interval(days => :days) ORDER BY t.sha256
