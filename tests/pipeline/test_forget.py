@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from uuid import uuid4
 
 import pytest
@@ -350,6 +351,25 @@ def test_what_is_refused_while_its_email_is_forgotten_leaves_nothing(database: S
     Outcomes(database, place, ready.unpack).record(claims, inputs, results)
     assert list(place.keys("raw")) == []
     assert kinds(database) == []
+
+
+def test_fsck_tells_by_the_reason_which_email_a_copy_without_a_row_came_in(database: Settings, ready: Assembly) -> None:
+    salary = b"PK\x03\x04own"
+    message = mail("pay", ("salary.docx", salary))
+    document = sha256(bytes(message))
+    bring(database, ready, ("a.eml", bytes(message)))
+    for forgotten in (False, True):
+        with transaction("owner") as session:  # as after a crash between the copy and its row
+            session.execute(text("DELETE FROM rejected_documents"))
+        for path in database.path("rejected").iterdir():
+            os.utime(path, (0, 0))
+        if forgotten:
+            forget(database, document)
+            assert everywhere(database, "salary") != []
+        assert "orphan repaired" in kinds(database, repair=True)
+        parents = rows("SELECT parents FROM rejected_documents")
+        assert parents == ([] if forgotten else [([document],)])
+    assert everywhere(database, "salary") == []
 
 
 def test_pages_that_were_stored_while_their_document_was_forgotten_go(database: Settings, ready: Assembly) -> None:
