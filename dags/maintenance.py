@@ -6,7 +6,7 @@ compares the store with the database (`dsdc fsck`).
 **When.** Every night, and by hand: with *repair*, what is safe to mend is mended; no document is thrown away by that.
 
 **Needs.** PostgreSQL and the store. Retention is off until `retention.days` is set; documents that a person has
-labelled are kept unless `retention.labelled` says otherwise.
+labelled, or that came with their label, are kept unless `retention.labelled` says otherwise.
 
 **Afterwards.** A store that does not agree with its database makes the task red; its log names each finding. What was
 forgotten is in the audit log, and in this run's XCom by number.

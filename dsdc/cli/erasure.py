@@ -33,9 +33,10 @@ def forget(
 ) -> None:
     """Remove documents' bytes, pages, texts, vectors and names for good; hashes, labels and verdicts stay.
 
-    An e-mail takes those attachments along that came in no other way.
+    An e-mail takes those attachments along that came in no other way. --expired first finishes what was begun.
     """
     from dsdc.pipeline.erasure import forget as erase
+    from dsdc.pipeline.erasure import resume
     from dsdc.pipeline.erasure_plan import plan_expired, plan_for
     from dsdc.storage import open_storage
 
@@ -44,24 +45,36 @@ def forget(
     if not (yes or dry_run) and (as_json or not sys.stdin.isatty()):
         raise typer.BadParameter("nobody can be asked here: give --yes, or --dry-run to see what would go")
     config = settings()
+    storage, author = open_storage(config), getpass.getuser()
+    begun = resume(config, storage, author=author) if expired and not dry_run else {}
     plan = plan_expired(config) if expired else plan_for(config, documents or [])
     if not as_json:
+        if begun:
+            out.print(f"Finished what an earlier run had begun: {len(begun)} documents.")
         _show(plan)
     if not dry_run and (yes or not plan.targets or typer.confirm(f"Forget these {len(plan.targets)} documents?")):
         why = reason or (f"retention.days is {config.retention.days}" if expired else "")
         with bars() as progress:
-            tell = progress.of("forget")
-            storage, author = open_storage(config), getpass.getuser()
-            done = erase(config, storage, plan.documents, author=author, reason=why, told=plan.told(), progress=tell)
+            done = erase(
+                config,
+                storage,
+                plan.documents,
+                author=author,
+                reason=why,
+                told=plan.told(),
+                expired=expired,
+                progress=progress.of("forget"),
+            )
     else:
         done = None
     if as_json:
-        print_json(plan.as_dict() | {"erased": done})
+        print_json(plan.as_dict() | {"erased": done if done is None else begun | done})
     elif done is None:
         out.print("Nothing was forgotten.")
     else:
         sums = {kind: sum(one.get(kind, 0) for one in done.values()) for kind in next(iter(done.values()), {})}
-        pairs("Forgotten", {"documents": len(done), **sums})
+        passed = {"not due any more": left} if (left := len(plan.targets) - len(done)) else {}
+        pairs("Forgotten", {"documents": len(done), **sums, **passed})
 
 
 def _show(plan: Any) -> None:
@@ -80,7 +93,7 @@ def _show(plan: Any) -> None:
     if len(plan.targets) > _SHOWN:
         out.print(f"  and {len(plan.targets) - _SHOWN} more")
     for model in plan.models:
-        out.print(f"  {_learnt(model)}", highlight=False)
+        out.print(f"  {_learnt(model)}", highlight=False, soft_wrap=True)  # a path must stay whole
     for target in plan.targets[:_SHOWN]:
         if target.neighbour_of:
             named = f"{len(target.neighbour_of)} predictions name {target.document_id[:16]} as neighbour"
@@ -93,5 +106,6 @@ def _show(plan: Any) -> None:
 def _learnt(model: Any) -> str:
     said = f"{escape(model.title)}{' (the champion)' if model.champion else ''} has learnt from {len(model.documents)}"
     if model.holds_vectors:
-        return f"[yellow]{said}, and holds their vectors: train and promote another model.[/]"
+        first = "train and promote another model, then " if model.champion else ""
+        return f"[yellow]{said}, and holds their vectors: {first}remove {escape(model.folder)}.[/]"
     return f"{said} of them; `dsdc reproduce {model.version}` cannot give it exactly any more."

@@ -95,3 +95,9 @@ class Stage(ABC, Generic[Input, Row]):
 
     def committed(self, rows: Sequence[Row]) -> None:
         """Told after the rows' transaction is committed; what is done here may be done again."""
+
+    def lost(self, source: Input, rows: Sequence[Row]) -> None:
+        """Told that rows were refused, for their claim is somebody else's by now.
+
+        Where the document was forgotten meanwhile, bytes that were stored for them, and that no row names, go.
+        """

@@ -7,6 +7,7 @@ between leaves a marked document, and doing it again, or `dsdc fsck --repair`, f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from dsdc.log import get_logger
 from dsdc.pipeline import replay_reports
 from dsdc.pipeline.quarantine import discard_copies
 from dsdc.pipeline.uploads import upload_key
-from dsdc.settings import Settings
+from dsdc.settings import Retention, Settings
 from dsdc.storage import Storage, key_of
 
 log = get_logger(__name__)
@@ -49,48 +50,93 @@ def forget(
     author: str,
     reason: str,
     told: Mapping[str, Mapping[str, Any]],
+    expired: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, int]]:
     """Forget documents, one after the other; by document, how many rows of each kind went.
+
+    What was refused out of an e-mail, and came in no other way, goes with it and is counted with it.
 
     Args:
         documents: SHA-256, with a row or without: bytes that were refused lie in quarantine all the same.
         author: who or which run decided it.
         reason: why; stands in the audit log, with no word of what was in the document.
         told: by document, what the audit log keeps of the decision.
+        expired: it is their age that decides: one that is not due any more, for it came again or was labelled since
+            the plan was made, is passed over.
 
     Raises:
         StorageError, DatabaseError: the platform failed; what was marked stays so, run it again.
     """
     done: dict[str, dict[str, int]] = {}
-    for document_id in documents:
+    age = config.retention if expired else None
+    for number, document_id in enumerate(documents, start=1):
         details = {"reason": reason, **told.get(document_id, {})}
-        retrying(lambda one=document_id, said=details: _mark(one, author, said))  # type: ignore[misc]
-        reach("forget.marked")
-        done[document_id] = finish(config, storage, document_id, author=author)
+        try:
+            retrying(lambda one=document_id, said=details: _mark(one, author, said, age))  # type: ignore[misc]
+        except _NotDue:
+            log.info("document.not_due_any_more", document=document_id)
+        else:
+            reach("forget.marked")
+            done[document_id] = finish(config, storage, document_id, author=author)
         if progress is not None:
-            progress(len(done), len(documents) - len(done))
+            progress(number, len(documents) - number)
     return done
+
+
+def resume(config: Settings, storage: Storage, *, author: str) -> dict[str, dict[str, int]]:
+    """Finish what was marked, and not finished; by document, how many rows of each kind went."""
+    found = retrying(_unfinished)
+    return {document_id: finish(config, storage, document_id, author=author) for document_id in found}
 
 
 def finish(config: Settings, storage: Storage, document_id: str, *, author: str) -> dict[str, int]:
     """Remove what is left of a marked document; how many rows of each kind went. Doing it again changes nothing."""
     _remove_images(storage, document_id)
-    erased = retrying(lambda: _erase(config, storage, document_id, author))
+    erased: Counter[str] = Counter()
+    # Itself last: as long as its own rows are there, it is known to be unfinished.
+    for one in [*retrying(lambda: _refused_in(document_id)), document_id]:
+        erased.update(retrying(lambda sha256=one: _erase(config, storage, sha256, author, document_id)))  # type: ignore[misc]
     log.info("document.forgotten", document=document_id, **erased)
-    return erased
+    return dict(erased)
 
 
-def _mark(document_id: str, author: str, details: Mapping[str, Any]) -> None:
+class _NotDue(Exception):
+    """Its age does not decide against it any more."""
+
+
+def _unfinished() -> list[str]:
     with transaction() as session:
-        documents = Documents(session)
+        return Erasure(session).unfinished()
+
+
+def _refused_in(document_id: str) -> list[str]:
+    with transaction() as session:
+        if not Documents(session).forgotten([document_id]):
+            return []
+        return Erasure(session).refused_in([document_id])
+
+
+def _require_due(erasure: Erasure, document_id: str, age: Retention | None) -> None:
+    if age is None or age.days is None:
+        return
+    document = erasure.expired(age.days, labelled=age.labelled, only=document_id)
+    if not document and not erasure.expired_loose(age.days, only=document_id):
+        raise _NotDue
+
+
+def _mark(document_id: str, author: str, details: Mapping[str, Any], age: Retention | None) -> None:
+    with transaction() as session:
+        documents, erasure = Documents(session), Erasure(session)
         documents.hold([document_id])
         if documents.states([document_id]).get(document_id) == "forgotten":
+            if not erasure.unfinished(only=document_id):  # what is marked already gets finished
+                _require_due(erasure, document_id, age)
             return
-        erasure = Erasure(session)
         erasure.stop_work(document_id)
         # Whoever queues work of it at this moment refers to its row, and is waited for.
         documents.lock(document_id)
+        _require_due(erasure, document_id, age)  # from here on nobody labels it, and it does not arrive
         erasure.stop_work(document_id)
         documents.set_state(document_id, "forgotten")
         Audit(session).record("document.forget", actor=author, subject=document_id, details=details)
@@ -117,9 +163,12 @@ def _remove_some(storage: Storage, document_id: str, after: str) -> str | None:
     return found[-1].sha256 if found else None
 
 
-def _erase(config: Settings, storage: Storage, document_id: str, author: str) -> dict[str, int]:
+def _erase(config: Settings, storage: Storage, document_id: str, author: str, of: str) -> dict[str, int]:
+    """Of a marked document, or of what was refused out of the e-mail `of` and has not come by itself meanwhile."""
     with transaction() as session:
         if not _is_marked(session, document_id):
+            return {}
+        if document_id != of and document_id not in Erasure(session).refused_in([of]):
             return {}
         for key in (key_of("raw", document_id), upload_key(document_id)):
             storage.delete(key)

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row
@@ -30,6 +31,7 @@ class Learnt:
     champion: bool
     kind: str
     holds_vectors: bool
+    folder: str  # of its head
     documents: tuple[str, ...]
 
     @property
@@ -41,7 +43,8 @@ class Learnt:
 class Target:
     """A document that is to be forgotten, what there is of it, and where it left traces that stay.
 
-    `name` is for the person who decides, and in no record. `attached`: it goes because its only e-mail goes.
+    `name` is for the person who decides, and in no record. `attached`: it goes because the only e-mails that it
+    came in go, or are gone.
     `messages` are e-mails that stay, and hold its bytes.
     """
 
@@ -62,7 +65,9 @@ class Plan:
 
     @property
     def documents(self) -> tuple[str, ...]:
-        return tuple(target.document_id for target in self.targets)
+        """What came with an e-mail goes before it: whoever is interrupted finds it by the e-mail once more."""
+        first = sorted(self.targets, key=lambda target: not target.attached)
+        return tuple(target.document_id for target in first)
 
     def told(self) -> dict[str, dict[str, Any]]:
         """By document, what the audit log keeps: numbers and hashes, no name."""
@@ -99,16 +104,16 @@ def plan_for(config: Settings, named: Sequence[str]) -> Plan:
         erasure = Erasure(session)
         wanted = list(dict.fromkeys(_resolve(erasure, one) for one in named))
         every = list(wanted)
-        while more := [one for one in erasure.attached_only(every) if one not in every]:
-            every += more
+        while more := [*erasure.attached_only(every), *erasure.refused_in(every)]:
+            every += dict.fromkeys(more)
         return _plan(config, session, every, attached=set(every) - set(wanted))
 
 
 def plan_expired(config: Settings) -> Plan:
-    """Documents older than `retention.days`, by their last arrival.
+    """Documents older than `retention.days`, by their last arrival, and what is in quarantine or was only answered.
 
-    An attachment is as old as the youngest e-mail that it came in. Documents that a person has labelled are spared,
-    unless `retention.labelled` says otherwise.
+    An attachment is as old as the youngest e-mail that it came in. Documents that a person has labelled, or that came
+    with their label, are spared, unless `retention.labelled` says otherwise.
 
     Raises:
         SettingsError: `retention.days` is not set.
@@ -119,8 +124,11 @@ def plan_expired(config: Settings) -> Plan:
             "retention.days is not set: documents are kept for ever.", hint="Set it in config.local.yaml."
         )
     with transaction() as session:
-        found = Erasure(session).expired(days, labelled=config.retention.labelled)
-        return _plan(config, session, found, attached=set())
+        erasure = Erasure(session)
+        found = erasure.expired(days, labelled=config.retention.labelled)
+        refused = erasure.refused_in(found)
+        loose = [one for one in erasure.expired_loose(days) if one not in set(refused)]
+        return _plan(config, session, [*found, *refused, *loose], attached=set(refused))
 
 
 def _resolve(erasure: Erasure, named: str) -> str:
@@ -184,16 +192,16 @@ def _learnt(
             members[row.snapshot_id].add(row.document_id)
     models = []
     for row in erasure.models_of(list(by_snapshot)):
-        kind = _kind(config, row.head_sha256, row.recipe_sha256)
+        folder = registry.head_folder(config, row.head_sha256, row.recipe_sha256)
+        kind = _kind(folder)
         holds = kind == "neighbours" and bool(members[row.snapshot_id])
         documents = tuple(sorted(by_snapshot[row.snapshot_id]))
-        models.append(Learnt(row.name, row.version, bool(row.champion), kind, holds, documents))
+        models.append(Learnt(row.name, row.version, bool(row.champion), kind, holds, str(folder), documents))
     return by_document, tuple(models)
 
 
-def _kind(config: Settings, head_sha256: str, recipe_sha256: str) -> str:
+def _kind(folder: Path) -> str:
     try:
-        path = registry.head_folder(config, head_sha256, recipe_sha256) / RECIPE_FILE
-        return Recipe.from_json(path.read_bytes()).kind
+        return Recipe.from_json((folder / RECIPE_FILE).read_bytes()).kind
     except (OSError, WeightsError):
         return "unknown"  # its files are gone, and with them what it holds

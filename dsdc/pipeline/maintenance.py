@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsdc.errors import PurposeFailed
-from dsdc.pipeline.erasure import forget
+from dsdc.pipeline.erasure import forget, resume
 from dsdc.pipeline.erasure_plan import plan_expired
 from dsdc.pipeline.fsck import fsck
 from dsdc.settings import settings
@@ -28,14 +28,15 @@ def check_store(*, repair: bool, hashes: bool) -> dict[str, int]:
 
 
 def forget_expired(*, author: str) -> dict[str, int]:
-    """Forget what is older than `retention.days`; how much that was.
+    """Finish what was begun, and forget what is older than `retention.days`; how much that was.
 
     Raises:
         SettingsError: it is not set.
     """
     config = settings()
+    storage, reason = open_storage(config), f"retention.days is {config.retention.days}"
+    begun = resume(config, storage, author=author)
     plan = plan_expired(config)
-    reason = f"retention.days is {config.retention.days}"
-    done = forget(config, open_storage(config), plan.documents, author=author, reason=reason, told=plan.told())
+    done = begun | forget(config, storage, plan.documents, author=author, reason=reason, told=plan.told(), expired=True)
     kinds = {kind for one in done.values() for kind in one}
     return {"documents": len(done), **{kind: sum(one.get(kind, 0) for one in done.values()) for kind in sorted(kinds)}}

@@ -61,13 +61,14 @@ class Outcomes:
             log.warning("stage.row_refused", stage=self._stage.name, error=str(error.orig).splitlines()[0])
             self._record_each(claims, inputs, results)
             return
-        self._count(results, lost)
+        self._count(inputs, results, lost)
         reach("worker.recorded")
 
-    def _count(self, results: Sequence[Produced[Any]], lost: set[int]) -> None:
+    def _count(self, inputs: Sequence[Any], results: Sequence[Produced[Any]], lost: set[int]) -> None:
         for result in results:
             if result.index in lost:
                 self._counts["lost"] += 1
+                retrying(partial(self._stage.lost, inputs[result.index], result.rows))
                 continue
             self._stage.committed(result.rows)
             if result.last:
@@ -96,7 +97,8 @@ class Outcomes:
         for result in results:
             alone = [result]
             try:
-                self._count(alone, retrying(lambda one=alone: self._record_all(claims, inputs, one)))  # type: ignore[misc]
+                lost = retrying(lambda one=alone: self._record_all(claims, inputs, one))  # type: ignore[misc]
+                self._count(inputs, alone, lost)
             except (IntegrityError, DataError) as error:
                 self.fail(claims[result.index], DocumentError(str(error.orig).splitlines()[0]))
 

@@ -64,21 +64,36 @@ def reject_file(
     *,
     stage: str,
     arrival: Mapping[str, str] | None = None,
+    parent: str | None = None,
     check: Callable[[str], None] | None = None,
 ) -> Rejection:
     """Copy a file's bytes into quarantine and record why; the caller removes the original afterwards.
 
     Args:
         arrival: how the file came: `folder` of the inbox and `label`, kept with the reason for a later release.
+        parent: the e-mail that it came in.
         check: called with the SHA-256 of what was copied; whatever it raises leaves quarantine as it was.
 
     Raises:
         StorageError: quarantine cannot be written. OSError: the source cannot be read.
+        Forgotten: the e-mail that it came in was forgotten meanwhile; no copy is left.
     """
     prepared = _prepare(
-        config, source, name, stage=stage, category=error.category, message=str(error), arrival=arrival, check=check
+        config,
+        source,
+        name,
+        stage=stage,
+        category=error.category,
+        message=str(error),
+        arrival=arrival,
+        parent=parent,
+        check=check,
     )
-    retrying(lambda: _record_alone(prepared))
+    try:
+        retrying(lambda: _record_alone(prepared))
+    except Forgotten:
+        abandon_rejection(prepared)
+        raise
     reach("quarantine.recorded")
     _tell(prepared)
     return prepared
@@ -140,11 +155,11 @@ def record_rejection(session: Session, rejection: Rejection) -> None:
 
     Raises:
         BytesMissing: the copy was taken out of quarantine meanwhile; nothing is lost, prepare it again.
-        Forgotten: the document was forgotten meanwhile; abandon the copy.
+        Forgotten: the document, or the e-mail it came in, was forgotten meanwhile; abandon the copy.
     """
-    Documents(session).hold([rejection.sha256])
-    if rejection.document_id:
-        Documents(session).refuse_forgotten([rejection.document_id])
+    named = [document for document in (rejection.document_id, rejection.parent) if document]
+    Documents(session).hold([rejection.sha256, *named])
+    Documents(session).refuse_forgotten(named)
     if isinstance(rejection, Prepared) and not rejection.path.is_file():
         raise BytesMissing(f"{rejection.file_path} left quarantine just now.", hint="It will be tried again.")
     RejectedDocuments(session).add(rejection)
@@ -276,12 +291,13 @@ def _prepare(
     message: str,
     arrival: Mapping[str, str] | None = None,
     document_id: str | None = None,
+    parent: str | None = None,
     attempts: int = 1,
     check: Callable[[str], None] | None = None,
 ) -> Prepared:
     place = config.path("rejected")
     why = {"stage": stage, "category": category, "reason": plain(message)}
-    facts = {"name": plain(name), **(arrival or {}), **why}
+    facts = {"name": plain(name), **(arrival or {}), **({"parent": parent} if parent else {}), **why}
     sha256, size = _set_down(place, source, facts, check)
     reach("quarantine.copied")
     file_path = _file_name(sha256, facts["name"])
@@ -295,6 +311,7 @@ def _prepare(
         message=facts["reason"],
         document_id=document_id,
         attempts=retrying(lambda: _attempts(file_path)) + attempts,
+        parent=parent,
         folder=place,
     )
 

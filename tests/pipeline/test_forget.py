@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from uuid import uuid4
 
 import pytest
@@ -13,12 +14,13 @@ from sqlalchemy import text
 from dsdc.db.repositories.attempts import StageAttempts
 from dsdc.db.repositories.batches import Batches, NewItem
 from dsdc.db.session import transaction
-from dsdc.errors import Conflict, NotFound, PurposeFailed, SettingsError, TooLarge
+from dsdc.errors import Conflict, DocumentError, Forgotten, NotFound, PurposeFailed, SettingsError, TooLarge
 from dsdc.pipeline import erasure, maintenance
 from dsdc.pipeline.assembly import STAGES, Assembly
 from dsdc.pipeline.erasure_plan import plan_expired, plan_for
 from dsdc.pipeline.fsck import fsck
 from dsdc.pipeline.ingest import ingest_inbox
+from dsdc.pipeline.outcomes import Outcomes
 from dsdc.pipeline.quarantine import reject_file
 from dsdc.pipeline.release import release
 from dsdc.pipeline.worker import run_stage
@@ -68,8 +70,8 @@ def kinds(config: Settings, **options: bool) -> list[str]:
     return sorted(f"{finding.kind}{' repaired' if finding.repaired else ''}" for finding in report.findings)
 
 
-def predict(document: str, *, name: str, neighbour: str | None = None) -> str:
-    """An answer, as the service stores it."""
+def predict(document: str, *, name: str, neighbour: str | None = None, kept: bool = True) -> str:
+    """An answer, as the service stores it; with `kept`, of a document that is there."""
     prediction = str(uuid4())
     with transaction("owner") as session:
         session.execute(
@@ -83,7 +85,7 @@ def predict(document: str, *, name: str, neighbour: str | None = None) -> str:
             INSERT INTO predictions (id, document_sha256, document_id, original_name, pages, model_version_id,
                 embedding_ids, label, probability, probabilities, prediction_set, decision, neighbours, versions,
                 timings_ms, source, author)
-            SELECT :id, :document, :document, :name, 1, id, '{}', 'memo', 0.9, '{}', '{memo}', 'accept',
+            SELECT :id, :document, :kept, :name, 1, id, '{}', 'memo', 0.9, '{}', '{memo}', 'accept',
                 CAST(:near AS jsonb), '{}', '{}', 'api', 'bob' FROM m
             """),
             {
@@ -91,6 +93,7 @@ def predict(document: str, *, name: str, neighbour: str | None = None) -> str:
                 "number": int(prediction[:6], 16),
                 "id": prediction,
                 "document": document,
+                "kept": document if kept else None,
                 "name": name,
                 "near": json.dumps([{"document_id": neighbour, "label": "memo"}] if neighbour else []),
             },
@@ -225,6 +228,7 @@ def test_what_arrives_again_is_refused_until_somebody_names_it(
     report = ingest_inbox()
     assert (report.taken, report.rejected) == (0, 1)
     assert "forgotten on purpose" in report.reasons["letter/again.png"]
+    assert "data/to_ingest" in report.reasons["letter/again.png"], "and how it could be taken after all"
     (number,) = [row for (row,) in rows("SELECT id FROM rejected_documents WHERE released IS NULL")]
     assert rows("SELECT category, original_name FROM rejected_documents") == [("forgotten", "again.png")]
     assert kinds(database) == []
@@ -256,6 +260,8 @@ def test_who_waits_for_an_answer_about_it_is_told(database: Settings, ready: Ass
     forget(database, document)
     items = rows("SELECT state, name, uploaded, problem ->> 'status' FROM prediction_batch_items ORDER BY position")
     assert items == [("failed", "", False, "410"), ("pending", NAME, True, None)]
+    assert forget(database, sha256(picture(8))[:12]).keys() == {sha256(picture(8))}, "known from the batch alone"
+    assert rows("SELECT DISTINCT state, name, uploaded FROM prediction_batch_items") == [("failed", "", False)]
     assert list(open_storage(database).keys("uploads")) == []
 
 
@@ -277,6 +283,7 @@ def test_an_email_takes_along_what_came_with_it_alone(database: Settings, ready:
     forget(database, sha256(bytes(outer)))
     states = dict(rows("SELECT original_name, state FROM original_documents WHERE state = 'stored'"))
     assert set(states) == {"shared.png", "loose.png", "b.eml"}
+    assert {target.name for target in plan_for(database, [sha256(bytes(other))]).targets} == {"b.eml", "shared.png"}
     forget(database, sha256(shared))
     execute = "UPDATE stage_attempts SET state = 'pending', available = clock_timestamp() WHERE stage = 'unpack'"
     with transaction() as session:
@@ -285,6 +292,108 @@ def test_an_email_takes_along_what_came_with_it_alone(database: Settings, ready:
     assert rows(f"SELECT state FROM original_documents WHERE id = '{sha256(shared)}'") == [("forgotten",)]
     assert rows(f"SELECT DISTINCT name FROM sightings WHERE document_id = '{sha256(shared)}'") == [("",)]
     assert kinds(database) == [], "unpacking the other message again brings nothing back"
+
+
+def refused(name: str) -> list[tuple]:
+    return rows(f"SELECT original_name FROM rejected_documents WHERE released IS NULL AND original_name = '{name}'")
+
+
+def test_an_email_takes_along_what_was_refused_out_of_it(database: Settings, ready: Assembly) -> None:
+    salary, shared, loose = (b"PK\x03\x04" + word for word in (b"own", b"shared", b"loose"))
+    own, once = mail("pay", ("salary.docx", salary), ("shared.docx", shared), ("loose.docx", loose)), picture(9)
+    other = mail("more", ("shared.docx", shared))
+    bring(database, ready, ("a.eml", bytes(own)), ("b.eml", bytes(other)), ("loose.docx", loose), ("c.png", once))
+    assert len(refused("salary.docx")) == 1
+    plan = plan_for(database, [sha256(bytes(own))])
+    assert {t.name: (t.attached, t.counts["quarantined"]) for t in plan.targets} == {
+        "a.eml": (False, 0),
+        "salary.docx": (True, 1),
+    }, "the plan says it"
+    assert run(lambda: forget(database, sha256(bytes(own))), "forget.marked=kill") == KILLED
+    forget(database, sha256(bytes(own)))
+    assert everywhere(database, "salary") == []
+    assert [p for p in database.path("rejected").iterdir() if p.name.startswith(sha256(salary)[:16])] == []
+    assert refused("shared.docx") and refused("loose.docx"), "they came in another way too"
+    forget(database, sha256(bytes(other)))
+    assert not refused("shared.docx")
+    assert refused("loose.docx")
+    assert kinds(database) == []
+
+
+def test_what_is_refused_while_its_email_is_forgotten_leaves_nothing(database: Settings, ready: Assembly) -> None:
+    """The worker sets it aside before the mark, and once more after it; its rows are refused in any case."""
+    salary, inside, message_name = b"PK\x03\x04own", picture(4), "a.eml"
+    message = mail("pay", ("inside.png", inside), ("salary.docx", salary))
+    arrive(database.path("to_ingest"), message_name, bytes(message))
+    ingest_inbox()
+    with transaction() as session:
+        queue = StageAttempts(session)
+        queue.enqueue("unpack", ready.unpack.processor_id, ready.unpack.inputs(), limit=9)
+        claims = queue.claim("unpack", ready.unpack.processor_id, worker="w", limit=9, lease_s=60)
+        inputs = ready.unpack.load(session, [claims[0].input_id])
+    plan = plan_for(database, [sha256(bytes(message))])
+    assert len(plan.targets) == 1, "nothing is known of its attachments yet"
+    results = list(ready.unpack.compute(inputs))
+    assert refused("salary.docx")
+    place = open_storage(database)
+
+    def as_planned() -> None:
+        erasure.forget(database, place, plan.documents, author="ann", reason="", told=plan.told())
+
+    assert run(as_planned, "forget.before_commit=kill") == KILLED
+    assert "remains repaired" in kinds(database, repair=True)
+    assert everywhere(database, "salary") == []
+    reject = DocumentError("no such type")
+    with pytest.raises(Forgotten):
+        reject_file(database, io.BytesIO(salary), "salary.docx", reject, stage="unpack", parent=sha256(bytes(message)))
+    assert everywhere(database, "salary") == []
+    assert list(place.keys("raw")) != [], "the attachment that was stored already"
+    Outcomes(database, place, ready.unpack).record(claims, inputs, results)
+    assert list(place.keys("raw")) == []
+    assert kinds(database) == []
+
+
+def test_fsck_tells_by_the_reason_which_email_a_copy_without_a_row_came_in(database: Settings, ready: Assembly) -> None:
+    salary = b"PK\x03\x04own"
+    message = mail("pay", ("salary.docx", salary))
+    document = sha256(bytes(message))
+    bring(database, ready, ("a.eml", bytes(message)))
+    for forgotten in (False, True):
+        with transaction("owner") as session:  # as after a crash between the copy and its row
+            session.execute(text("DELETE FROM rejected_documents"))
+        for path in database.path("rejected").iterdir():
+            os.utime(path, (0, 0))
+        if forgotten:
+            forget(database, document)
+            assert everywhere(database, "salary") != []
+        assert "orphan repaired" in kinds(database, repair=True)
+        parents = rows("SELECT parents FROM rejected_documents")
+        assert parents == ([] if forgotten else [([document],)])
+    assert everywhere(database, "salary") == []
+
+
+def test_pages_that_were_stored_while_their_document_was_forgotten_go(database: Settings, ready: Assembly) -> None:
+    image, files = Image.new("L", (40, 50), 99), []
+    for level in (1, 9):
+        data = io.BytesIO()
+        image.save(data, "PNG", compress_level=level)
+        files.append(data.getvalue())
+    bring(database, ready, ("same.png", files[0]))
+    for name, data in (("twin.png", files[1]), ("own.png", picture(7))):
+        arrive(database.path("to_ingest"), name, data)
+    ingest_inbox()
+    stage, place = ready.render, open_storage(database)
+    with transaction() as session:
+        queue = StageAttempts(session)
+        queue.enqueue("render", stage.processor_id, stage.inputs(), limit=9)
+        claims = queue.claim("render", stage.processor_id, worker="w", limit=9, lease_s=60)
+        inputs = stage.load(session, [claim.input_id for claim in claims])
+    results = list(stage.compute(inputs))
+    assert len(list(place.keys("processed"))) == 2
+    forget(database, sha256(files[1]), sha256(picture(7)))
+    Outcomes(database, place, stage).record(claims, inputs, results)
+    assert len(list(place.keys("processed"))) == 1, "the page that another document shows"
+    assert kinds(database) == []
 
 
 def test_what_only_lies_in_quarantine_goes_too(database: Settings) -> None:
@@ -358,6 +467,92 @@ def test_retention_forgets_what_came_last_long_ago(
     next(database.path("raw").glob("??/??/*")).unlink()
     with pytest.raises(PurposeFailed, match="1 findings: missing raw/"):
         maintenance.check_store(repair=False, hashes=True)
+
+
+@pytest.fixture
+def retention(database: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Thirty days."""
+    monkeypatch.setenv("DSDC_RETENTION_DAYS", "30")
+    forget_settings()
+    return settings()
+
+
+def label(document: str, source: str) -> None:
+    with transaction() as session:
+        session.execute(
+            text(
+                "INSERT INTO labels (document_id, taxonomy, label, source, author)"
+                f" VALUES ('{document}', 'rvl-cdip', 'memo', '{source}', 'ann')"
+            )
+        )
+
+
+def test_retention_passes_over_what_came_or_was_labelled_after_its_plan(retention: Settings, ready: Assembly) -> None:
+    names = ("again.png", "human.png", "import.png", "model.png")
+    files = {name: picture(n) for n, name in enumerate(names)}
+    bring(retention, ready, *files.items())
+    aged(40, *names)
+    plan = plan_expired(retention)
+    assert len(plan.targets) == 4
+    arrive(retention.path("to_ingest"), "again.png", files["again.png"])
+    ingest_inbox()
+    for source in ("human", "import", "model"):
+        label(sha256(files[f"{source}.png"]), source)
+    place = open_storage(retention)
+    done = erasure.forget(retention, place, plan.documents, author="t", reason="", told=plan.told(), expired=True)
+    assert set(done) == {sha256(files["model.png"])}
+    assert rows("SELECT count(*) FROM original_documents WHERE state = 'stored'") == [(3,)]
+    assert rows("SELECT count(*) FROM stage_attempts WHERE category = 'forgotten' AND stage = 'render'") == [(1,)]
+    assert plan_expired(retention).targets == ()
+
+
+@pytest.mark.usefixtures("command_line")
+def test_retention_that_was_interrupted_is_finished_first(
+    retention: Settings, ready: Assembly, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for again in (
+        lambda: maintenance.forget_expired(author="t")["documents"],
+        lambda: dsdc(monkeypatch, "forget", "--expired", "--yes") + 1,
+    ):
+        bring(retention, ready, (NAME, picture(7)))
+        aged(40, NAME)
+        assert run(lambda: maintenance.forget_expired(author="t"), "forget.marked=kill") == KILLED
+        assert everywhere(retention, "Smith") != []
+        assert again() == 1
+        assert everywhere(retention, "Smith") == []
+        assert kinds(retention) == []
+        with transaction("owner") as session:  # as if it had never been here
+            session.execute(text("TRUNCATE original_documents CASCADE"))
+    assert "Finished what an earlier run had begun: 1" in capsys.readouterr().out
+
+
+def test_retention_reaches_what_is_no_document(retention: Settings, ready: Assembly) -> None:
+    """Refused files, what was forgotten and came again, and names of answers about what was not kept."""
+    message = mail("pay", ("in mail Smith.docx", b"PK\x03\x04own"))
+    bring(retention, ready, ("kept.png", picture(1)), ("a.eml", bytes(message)), ("gone.png", picture(2)))
+    forget(retention, sha256(picture(2)))
+    bring(retention, ready, ("back Smith.png", picture(2)), ("refused Smith.docx", b"PK\x03\x04loose"))
+    predict(sha256(picture(3)), name="answered Smith.png", kept=False)
+    predict(sha256(picture(4)), name="answered of late.png", kept=False)
+    with transaction() as session:
+        batches, batch = Batches(session), uuid4()
+        batches.begin(batch, owner="bob", store=False)
+        batches.add(batch, NewItem(1, "in batch Smith.png", sha256(picture(5)), 9))
+        batches.accept(batch, store=False)
+    assert plan_expired(retention).targets == ()
+    ago = "clock_timestamp() - interval '40 days'"
+    with transaction("owner") as session:
+        session.execute(text(f"UPDATE rejected_documents SET rejected = {ago}"))
+        session.execute(text(f"UPDATE prediction_batch_items SET created = {ago}"))
+        session.execute(text(f"UPDATE predictions SET created = {ago} WHERE original_name LIKE '%Smith%'"))
+    found = {target.document_id for target in plan_expired(retention).targets}
+    loose = {sha256(data) for data in (picture(2), picture(3), picture(5), b"PK\x03\x04loose")}
+    assert found == loose, "the e-mail is new"
+    aged(40, "a.eml")
+    assert maintenance.forget_expired(author="t")["documents"] == 6
+    assert everywhere(retention, "Smith") == []
+    assert rows("SELECT original_name FROM predictions WHERE original_name <> ''") == [("answered of late.png",)]
+    assert kinds(retention) == []
 
 
 @pytest.mark.usefixtures("command_line")

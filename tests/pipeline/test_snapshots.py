@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
 
+from dsdc.cli.erasure import _learnt
 from dsdc.db.session import transaction
 from dsdc.errors import Conflict, Forgotten, NotFound
 from dsdc.ml.dataset import collect_all
@@ -139,6 +141,10 @@ def test_who_learnt_from_a_forgotten_document_is_said(store: Settings, tmp_path:
     plan = forget(store, document)
     said = {model.version: (model.kind, model.champion, model.holds_vectors) for model in plan.models}
     assert said == {zero.version: ("zero-shot", False, False), few.version: ("neighbours", True, True)}
+    told = next(model for model in plan.models if model.holds_vectors)
+    assert Path(told.folder).is_dir()
+    assert f"train and promote another model, then remove {told.folder}" in _learnt(told)
+    assert f"vectors: remove {told.folder}" in _learnt(replace(told, champion=False)), "it serves no more"
     assert plan.targets[0].neighbour_of == (str(asked.prediction_id),)
     assert scalar("SELECT details -> 'models' FROM audit_log WHERE action = 'document.forget'") == [
         f"dsdc-head {zero.version}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 
-from sqlalchemy import Select, func, select, text, update
+from sqlalchemy import Select, case, func, null, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -86,7 +86,8 @@ class Documents:
         if self.forgotten(ids):
             raise Forgotten(
                 "This document was forgotten on purpose, and is not taken again by itself.",
-                hint="If it is to be kept after all, `dsdc ingest --release` takes it out of quarantine.",
+                hint="If it is to be kept after all, put it into data/to_ingest: from there it goes to quarantine, and"
+                " `dsdc ingest --release ID` takes it back (`dsdc rejected` lists IDs).",
             )
 
     def remember(self, documents: Sequence[NewDocument]) -> None:
@@ -170,7 +171,7 @@ class Documents:
 
 @dataclass(frozen=True)
 class Rejection:
-    """One file in quarantine; `file_path` is relative to the quarantine folder."""
+    """One file in quarantine; `file_path` is relative to the quarantine folder, `parent` the e-mail it came in."""
 
     sha256: str
     original_name: str
@@ -181,6 +182,7 @@ class Rejection:
     message: str
     document_id: str | None = None
     attempts: int = 1
+    parent: str | None = None
 
 
 class RejectedDocuments:
@@ -192,7 +194,13 @@ class RejectedDocuments:
 
         `rejection.attempts` counts all attempts so far, so that saying it twice counts once.
         """
-        row = insert(RejectedDocument).values({f.name: getattr(rejection, f.name) for f in fields(Rejection)})
+        values = {f.name: getattr(rejection, f.name) for f in fields(Rejection) if f.name != "parent"}
+        row = insert(RejectedDocument).values(**values, parents=[rejection.parent] if rejection.parent else None)
+        before, now = RejectedDocument.parents, row.excluded.parents
+        # What has come by itself once belongs to no e-mail.
+        parents = case(
+            (or_(before.is_(None), now.is_(None)), null()), (before.contains(now), before), else_=before + now
+        )
         self._session.execute(
             row.on_conflict_do_update(
                 index_elements=["file_path"],
@@ -204,6 +212,7 @@ class RejectedDocuments:
                     "document_id": func.coalesce(row.excluded.document_id, RejectedDocument.document_id),
                     "rejected": func.clock_timestamp(),
                     "released": None,
+                    "parents": parents,
                 },
             )
         )

@@ -14,22 +14,41 @@ _MATCHING = text("""
     SELECT id FROM original_documents WHERE id LIKE :prefix
     UNION SELECT sha256 FROM rejected_documents WHERE sha256 LIKE :prefix AND file_path NOT LIKE 'forgotten-%'
     UNION SELECT document_sha256 FROM predictions WHERE document_sha256 LIKE :prefix AND original_name <> ''
+    UNION SELECT sha256 FROM prediction_batch_items WHERE sha256 LIKE :prefix
+        AND (name <> '' OR uploaded OR state IN ('arriving', 'pending', 'running'))
     ORDER BY 1 LIMIT 10
 """)
 
-# What came in these e-mails, and in no other way: from nowhere else, and in no message that stays.
+# What came in these e-mails, and in no other way: from nowhere else, and in no message that is still here and stays.
 _ATTACHED = text("""
     SELECT s.document_id FROM sightings s
     JOIN original_documents d ON d.id = s.document_id AND d.state <> 'forgotten'
+    LEFT JOIN original_documents p ON p.id = s.parent_id
     WHERE s.document_id IN (SELECT document_id FROM sightings WHERE parent_id = ANY (:ids))
       AND NOT s.document_id = ANY (:ids)
     GROUP BY s.document_id
-    HAVING bool_and(s.parent_id IS NOT NULL AND s.parent_id = ANY (:ids))
+    HAVING bool_and(s.parent_id IS NOT NULL AND (p.state = 'forgotten' OR s.parent_id = ANY (:ids)))
     ORDER BY s.document_id
 """)
 
+# What was refused out of these e-mails, and came in no other way. Bytes that are a document go by its sightings.
+_REFUSED = text("""
+    SELECT r.sha256 FROM rejected_documents r
+    WHERE r.released IS NULL AND NOT r.sha256 = ANY (:ids)
+      AND r.sha256 IN (SELECT sha256 FROM rejected_documents WHERE parents && CAST(:ids AS text[]) AND released IS NULL)
+      AND NOT EXISTS (SELECT FROM original_documents d WHERE d.id = r.sha256 AND d.state <> 'forgotten')
+    GROUP BY r.sha256
+    HAVING bool_and(r.parents IS NOT NULL AND NOT EXISTS (
+        SELECT FROM original_documents p
+        WHERE p.id = ANY (r.parents) AND p.state <> 'forgotten' AND NOT p.id = ANY (:ids)))
+    ORDER BY r.sha256
+""")
+
 _FACTS = text("""
-    SELECT g.id, coalesce(d.state, 'never stored') AS state, coalesce(d.original_name, '') AS name,
+    SELECT g.id, coalesce(d.state, 'never stored') AS state, 
+        coalesce(nullif(d.original_name, ''),
+            (SELECT max(r.original_name) FROM rejected_documents r WHERE r.sha256 = g.id AND r.released IS NULL),
+            (SELECT max(p.original_name) FROM predictions p WHERE p.document_sha256 = g.id), '') AS name,
         d.byte_size, d.media_type,
         (SELECT count(*) FROM processed_images i WHERE i.document_id = g.id) AS pages,
         (SELECT count(*) FROM raw_texts t WHERE t.document_id = g.id) AS texts,
@@ -75,18 +94,39 @@ _NEIGHBOUR_OF = text("""
     ORDER BY g.id, p.created, p.id
 """)
 
-# Seen last so long ago, itself and every e-mail that it came in, and those that these came in.
+# Seen last so long ago, itself and every e-mail that it came in, and those that these came in. Of all, or of one.
 _EXPIRED = text("""
     WITH RECURSIVE way(id, via) AS (
         SELECT d.id, d.id FROM original_documents d
         WHERE d.state <> 'forgotten' AND d.import_datetime < clock_timestamp() - make_interval(days => :days)
-          AND (:labelled OR NOT EXISTS (SELECT FROM labels l WHERE l.document_id = d.id AND l.source = 'human'))
+          AND (CAST(:only AS text) IS NULL OR d.id = :only)
+          AND (:labelled OR NOT EXISTS (SELECT FROM labels l
+                                        WHERE l.document_id = d.id AND l.source IN ('human', 'import')))
         UNION
         SELECT w.id, s.parent_id FROM way w JOIN sightings s ON s.document_id = w.via
         JOIN original_documents d ON d.id = s.parent_id AND d.state <> 'forgotten'
     )
     SELECT w.id FROM way w JOIN sightings s ON s.document_id = w.via
     GROUP BY w.id HAVING max(s.seen) < clock_timestamp() - make_interval(days => :days) ORDER BY w.id
+""")
+
+# What is no document, or none any more, and is told of so long ago: in quarantine, or with its name in an answer or a
+# batch. What was refused out of an e-mail is as old as the e-mail.
+_EXPIRED_LOOSE = text("""
+    SELECT t.sha256 FROM (
+        SELECT r.sha256, greatest(r.rejected, (
+            SELECT max(s.seen) FROM sightings s JOIN original_documents p ON p.id = s.document_id
+            WHERE s.document_id = ANY (r.parents) AND p.state <> 'forgotten')) AS last
+        FROM rejected_documents r WHERE r.released IS NULL AND (CAST(:only AS text) IS NULL OR r.sha256 = :only)
+        UNION ALL
+        SELECT p.document_sha256, p.created FROM predictions p
+        WHERE p.original_name <> '' AND (CAST(:only AS text) IS NULL OR p.document_sha256 = :only)
+        UNION ALL
+        SELECT b.sha256, b.created FROM prediction_batch_items b
+        WHERE b.name <> '' AND (CAST(:only AS text) IS NULL OR b.sha256 = :only)
+    ) t
+    WHERE NOT EXISTS (SELECT FROM original_documents d WHERE d.id = t.sha256 AND d.state <> 'forgotten')
+    GROUP BY t.sha256 HAVING max(t.last) < clock_timestamp() - make_interval(days => :days) ORDER BY t.sha256
 """)
 
 _STOP_WORK = text("""
@@ -113,7 +153,7 @@ _IMAGES = text("""
 
 _UNFINISHED = text("""
     SELECT d.id FROM original_documents d
-    WHERE d.state = 'forgotten' AND (
+    WHERE d.state = 'forgotten' AND (CAST(:only AS text) IS NULL OR d.id = :only) AND (
         d.original_name <> ''
         OR EXISTS (SELECT FROM sightings s WHERE s.document_id = d.id AND (s.name <> '' OR s.folder <> ''))
         OR EXISTS (SELECT FROM processed_images i WHERE i.document_id = d.id)
@@ -147,6 +187,10 @@ class Erasure:
         """Documents that came as attachments of these e-mails and in no other way."""
         return list(self._session.scalars(_ATTACHED, {"ids": list(ids)}))
 
+    def refused_in(self, ids: Collection[str]) -> list[str]:
+        """SHA-256 of what is in quarantine, was refused out of these e-mails and came in no other way."""
+        return list(self._session.scalars(_REFUSED, {"ids": list(ids)}))
+
     def facts(self, ids: Collection[str]) -> Sequence[Row[Any]]:
         """What there is of each, counted."""
         return self._session.execute(_FACTS, {"ids": list(ids)}).all()
@@ -167,9 +211,18 @@ class Erasure:
         """(document, prediction) of answers that named it as neighbour."""
         return self._session.execute(_NEIGHBOUR_OF, {"ids": list(ids)}).all()
 
-    def expired(self, days: int, *, labelled: bool) -> list[str]:
-        """Documents seen last so many days ago; with `labelled`, also those that a person has labelled."""
-        return list(self._session.scalars(_EXPIRED, {"days": days, "labelled": labelled}))
+    def expired(self, days: int, *, labelled: bool, only: str | None = None) -> list[str]:
+        """Documents seen last so many days ago.
+
+        Args:
+            labelled: also those that a person has labelled, or that came with their label.
+            only: look at this one alone.
+        """
+        return list(self._session.scalars(_EXPIRED, {"days": days, "labelled": labelled, "only": only}))
+
+    def expired_loose(self, days: int, *, only: str | None = None) -> list[str]:
+        """SHA-256 of what is no document, or none any more, and was refused or answered last so many days ago."""
+        return list(self._session.scalars(_EXPIRED_LOOSE, {"days": days, "only": only}))
 
     def stop_work(self, document_id: str) -> None:
         """Nobody takes up its work any more, and what is being computed is refused."""
@@ -194,6 +247,6 @@ class Erasure:
         found = self._session.execute(statement, {"id": document_id, "problem": json.dumps(problem)}).scalar_one()
         return {name: int(n) for name, n in found.items()}
 
-    def unfinished(self) -> list[str]:
-        """Documents marked as forgotten of which something is left."""
-        return list(self._session.scalars(_UNFINISHED))
+    def unfinished(self, *, only: str | None = None) -> list[str]:
+        """Documents marked as forgotten of which something is left; of all, or of one."""
+        return list(self._session.scalars(_UNFINISHED, {"only": only}))

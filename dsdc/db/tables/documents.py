@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dsdc.db.tables.base import Base, BigId, Now, Sha256, When
@@ -61,6 +62,7 @@ class RejectedDocument(Base):
     __table_args__ = (
         Index("ix_rejected_documents_sha256", "sha256"),
         Index("uq_rejected_documents_file_path", "file_path", unique=True),
+        Index("ix_rejected_documents_parents", "parents", postgresql_using="gin"),
     )
 
     id: Mapped[BigId]
@@ -75,3 +77,5 @@ class RejectedDocument(Base):
     attempts: Mapped[int] = mapped_column(server_default="1")
     rejected: Mapped[Now]
     released: Mapped[When | None]
+    # The e-mails that these bytes came in, if they came in no other way under this name; otherwise NULL.
+    parents: Mapped[list[str] | None] = mapped_column(ARRAY(Text))

@@ -66,6 +66,12 @@ class SetAside:
         with transaction() as session:
             return bool(Documents(session).forgotten([sha256]))
 
+    @staticmethod
+    def _known(parent: object) -> str | None:
+        """The e-mail that a reason names, if there is one."""
+        with transaction() as session:
+            return parent if isinstance(parent, str) and Documents(session).get(parent) is not None else None
+
     def files(self) -> None:
         """Files that no row tells of, and rejected documents that quarantine does not tell of."""
         for path in self._unknown():
@@ -104,7 +110,9 @@ class SetAside:
         """A row for a file without one; no second place for bytes that the store has, none for what was forgotten."""
         sha256, facts = sha256_of(path), read_reason(path)
         arrived_again = facts.get("category") == Forgotten.category
-        if self._is_stored(sha256) or (self._is_forgotten(sha256) and not arrived_again):
+        parent = self._known(facts.get("parent"))
+        gone = self._is_forgotten(sha256) and not arrived_again
+        if self._is_stored(sha256) or gone or (parent is not None and self._is_forgotten(parent)):
             path.unlink(missing_ok=True)
             reason_path(path).unlink(missing_ok=True)
             return True
@@ -116,6 +124,7 @@ class SetAside:
             stage=str(facts.get("stage", "fsck")),
             category=str(facts.get("category", "orphan")),
             message=str(facts.get("reason", "It was in quarantine without a row.")),
+            parent=parent,
         )
         if facts.get("sha256") != sha256:
             write_reason(path, facts_of(rejection))

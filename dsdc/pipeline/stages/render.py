@@ -12,8 +12,10 @@ from itertools import groupby
 from sqlalchemy import Select
 from sqlalchemy.orm import Session
 
+from dsdc.db.repositories.consistency import Consistency
 from dsdc.db.repositories.documents import Documents
 from dsdc.db.repositories.pages import PageRow, ProcessedImages
+from dsdc.db.session import transaction
 from dsdc.errors import BytesMissing, DocumentError
 from dsdc.pipeline.contract import Produced, Stage
 from dsdc.processors.contract import DamagedPage, EncodedPage, Renderer
@@ -110,6 +112,15 @@ class RenderStage(Stage[DocumentInput, PageRow]):
         self.record_pages(session, source, rows)
         if rows:
             Documents(session).set_page_count(source.id, max(row.page for row in rows))
+
+    def lost(self, source: DocumentInput, rows: Sequence[PageRow]) -> None:
+        with transaction() as session:
+            if not Documents(session).forgotten([source.id]):
+                return
+            ProcessedImages(session).hold([row.image_sha256 for row in rows], alone=True)
+            keys = {row.image_file for row in rows}
+            for key in keys - Consistency(session).known_keys(keys):
+                self._storage.delete(key)
 
     def record_pages(self, session: Session, source: DocumentInput, rows: Sequence[PageRow]) -> None:
         """The pages alone: how many a document has is said by the version in use."""

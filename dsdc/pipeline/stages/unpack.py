@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Select
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 from dsdc.db.repositories.attempts import StageAttempts
 from dsdc.db.repositories.documents import Arrival, Documents, NewDocument, RejectedDocuments
 from dsdc.db.session import transaction
-from dsdc.errors import BytesMissing, DocumentError
+from dsdc.errors import BytesMissing, DocumentError, Forgotten
 from dsdc.pipeline.contract import Produced, Stage
 from dsdc.pipeline.inbox import printable
 from dsdc.pipeline.quarantine import discard_released, reject_file, remove_rejected
@@ -76,11 +77,16 @@ class UnpackStage(Stage[MailInput, StoredPart]):
             try:
                 media_type = detect(attachment.data[:HEAD_BYTES])
             except DocumentError as error:
-                reject_file(self._config, io.BytesIO(attachment.data), name, error, stage=self.name)
                 refused.append(f"{name} ({error.category})")
+                self._refuse(mail, name, attachment.data, error)
             else:
                 parts.append(StoredPart(number, name, media_type, self._storage.put_bytes("raw", attachment.data)))
         return Produced(index, parts, skipped=not parts and not refused, partial=_without(refused))
+
+    def _refuse(self, mail: MailInput, name: str, data: bytes, error: DocumentError) -> None:
+        # Where the message is forgotten meanwhile, its results are refused as a whole: nobody asks for this one.
+        with suppress(Forgotten):
+            reject_file(self._config, io.BytesIO(data), name, error, stage=self.name, parent=mail.id)
 
     def _attachments(self, mail: MailInput) -> Iterator[tuple[int, Attachment]]:
         with self._storage.local(mail.file_path) as path:
@@ -121,6 +127,17 @@ class UnpackStage(Stage[MailInput, StoredPart]):
             forgotten = Documents(session).forgotten(ids)
         for document_id in sorted(forgotten):
             remove_rejected(self._storage, document_id)
+
+    def lost(self, source: MailInput, rows: Sequence[StoredPart]) -> None:
+        with transaction() as session:
+            documents = Documents(session)
+            if not documents.forgotten([source.id]):
+                return
+            documents.hold([row.stored.sha256 for row in rows])
+            states = documents.states([row.stored.sha256 for row in rows])
+            for row in rows:
+                if states.get(row.stored.sha256) != "stored":
+                    self._storage.delete(row.stored.key)
 
     def _arrival(self, source: MailInput, row: StoredPart) -> Arrival:
         # Who unpacks the same message again with the same unpacker sees nothing new.
