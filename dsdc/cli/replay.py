@@ -47,6 +47,8 @@ def replay(
     """
     if (model is None) == (not processor and not set_):
         raise typer.BadParameter("name a --model, or processors by --processor and --set")
+    if report is not None and report.suffix != ".html":
+        raise typer.BadParameter("it is a page: give it a name that ends in .html", param_hint="--report")
     if retrain and model is not None:
         raise typer.BadParameter("--retrain goes with --processor or --set")
     from dsdc.pipeline.replay import Scope, write_report

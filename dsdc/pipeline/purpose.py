@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dsdc.db.repositories.embeddings import Embeddings, Versions
 from dsdc.db.repositories.labels import Labels
 from dsdc.db.repositories.models import Snapshots
 from dsdc.db.session import transaction
-from dsdc.db.tables import ModelVersion
+from dsdc.db.tables import DatasetSnapshot, ModelVersion
 from dsdc.errors import PurposeFailed
 from dsdc.log import get_logger
 from dsdc.ml.method import choose_method
@@ -137,15 +137,21 @@ def _least(train: Train, labels: Mapping[str, str]) -> int:
 
 
 def _learnt(session: Session, model_name: str, versions: Versions) -> dict[str, str]:
-    """Document -> label in the snapshot of the newest model; nothing where that was made of other embeddings."""
-    newest = select(func.max(ModelVersion.id)).where(ModelVersion.name == model_name).scalar_subquery()
-    snapshot_id = session.scalar(select(ModelVersion.snapshot_id).where(ModelVersion.id == newest))
-    snapshots = Snapshots(session)
-    snapshot = snapshots.get(snapshot_id) if snapshot_id is not None else None
-    # Describers stand there too, but make no rows that a label could still lack.
-    if snapshot is None or not asdict(versions).items() <= snapshot.processors.items():
+    """Document -> label in the snapshot of the newest model that was made of these embeddings; nothing without one.
+
+    A replay may have trained a newer one on what other processors make.
+    """
+    snapshot_id = session.scalar(
+        select(ModelVersion.snapshot_id)
+        .join(DatasetSnapshot)
+        # Describers stand there too, but make no rows that a label could still lack.
+        .where(ModelVersion.name == model_name, DatasetSnapshot.processors.contains(asdict(versions)))
+        .order_by(ModelVersion.id.desc())
+        .limit(1)
+    )
+    if snapshot_id is None:
         return {}
-    return {member.document_id: member.label for member in snapshots.members(snapshot.id)}
+    return {member.document_id: member.label for member in Snapshots(session).members(snapshot_id)}
 
 
 def _trainable(labels: Mapping[str, str], known: Mapping[str, str], min_per_class: int) -> dict[str, int]:

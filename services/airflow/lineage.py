@@ -7,6 +7,7 @@ user and no password.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ INBOX, RAW, PROCESSED, REJECTED, MODELS = (
     "bytes:models",
 )
 NOTHING: Flow = ((), ())
+DAYS_KEPT = 30  # files of events; an idle platform writes some 14 MB a day
 
 _STAGES: Mapping[str, Flow] = {
     "unpack": (("original_documents", RAW), ("original_documents", "sightings", "rejected_documents", RAW)),
@@ -125,11 +127,15 @@ def _bytes(config: Settings, area: Any) -> Dataset:
 
 
 class EventFile(FileTransport):
-    """Events as lines of JSON at the end of one file, whose folder is made when it is missing."""
+    """Events as lines of JSON, a file a day, in a folder that is made when it is missing; old files go."""
 
     kind = "dsdc-file"
     config_class = FileConfig
 
     def __init__(self, config: FileConfig) -> None:
-        Path(config.log_file_path).parent.mkdir(parents=True, exist_ok=True)
-        super().__init__(config)
+        wanted = Path(config.log_file_path)
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        today = wanted.with_stem(f"{wanted.stem}-{datetime.now(UTC):%Y-%m-%d}")
+        for old in sorted(wanted.parent.glob(f"{wanted.stem}-*{wanted.suffix}"))[:-DAYS_KEPT]:
+            old.unlink(missing_ok=True)
+        super().__init__(FileConfig(log_file_path=str(today), append=True))

@@ -55,8 +55,8 @@ def lineage_environment(config: Settings) -> dict[str, str]:
 
 
 def events_of(config: Settings) -> list[dict[str, Any]]:
-    file = config.path("logs") / "openlineage" / "events.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    files = sorted((config.path("logs") / "openlineage").glob("events-*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 def kinds(events: list[dict[str, Any]]) -> dict[str, list[str]]:

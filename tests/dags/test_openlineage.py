@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,24 @@ def test_it_is_turned_off_or_sent_elsewhere_by_a_setting(project: Path, monkeypa
     forget_settings()
     spread = json.loads(cluster_environment(settings(), {})["AIRFLOW__OPENLINEAGE__TRANSPORT"])
     assert spread["log_file_path"] == str(project / "logs" / "airflow" / "openlineage" / "events.jsonl")
+
+
+def test_events_are_kept_for_a_month_a_file_a_day(tmp_path: Path) -> None:
+    from openlineage.client.transport.file import FileConfig
+
+    from services.airflow.lineage import EventFile
+
+    folder = tmp_path / "openlineage"
+    folder.mkdir()
+    (folder / "notes.txt").touch()
+    for day in range(1, 32):
+        (folder / f"events-2026-01-{day:02}.jsonl").touch()
+    EventFile(FileConfig(log_file_path=str(folder / "events.jsonl"), append=True)).emit({"eventType": "START"})
+    kept = sorted(file.name for file in folder.iterdir())
+    assert kept[0] == "events-2026-01-02.jsonl"
+    today = f"events-{datetime.now(UTC):%Y-%m-%d}.jsonl"
+    assert (folder / today).read_text() == '{"eventType": "START"}\n'
+    assert kept[-2:] == [today, "notes.txt"]
 
 
 def test_an_address_with_a_password_is_refused(project: Path) -> None:

@@ -110,6 +110,7 @@ def _model(session: Session, made: Store, version: int, params: Mapping[str, Any
         classes=["letter", "invoice"],
         processors={stage: made.processors[stage] for stage in ("render", "text", "clean", "embed")},
         params=params or {},
+        taken=Snapshots(session).clock(),
         members=[Member(d, made.labels[c], c, split, 0, made.embeddings[d]) for d, c, split in members],
     )
     made.models[version] = Models(session).add(

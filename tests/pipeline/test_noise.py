@@ -90,6 +90,7 @@ def train(config: Settings, doubted: Sequence[str]) -> dict[str, CurrentLabel]:
             classes=CLASSES,
             processors=vars(ready.versions),
             params={},
+            taken=Snapshots(session).clock(),
             members=members,
         )
         model = NewModel(

@@ -17,7 +17,7 @@ from dsdc.db.repositories.labels import Labels
 from dsdc.db.session import transaction
 from dsdc.errors import Conflict, CorruptFile, NoChampion, NotFound
 from dsdc.ml import registry
-from dsdc.pipeline import answer, erasure, replay_reports, training
+from dsdc.pipeline import answer, erasure, purpose, replay_reports, training
 from dsdc.pipeline.assembly import STAGES, Assembly, bind, register
 from dsdc.pipeline.fsck import fsck
 from dsdc.pipeline.ingest import ingest_inbox
@@ -116,7 +116,7 @@ def platform(database: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     for name, value in (("EPOCHS", "15"), ("MEMBERS", "1"), ("FOLDS", "3"), ("METHOD", "head")):
         monkeypatch.setenv(f"DSDC_TRAIN_{name}", value)
     monkeypatch.chdir(tmp_path)  # a store without a server keeps its artefacts beside the process
-    for module in (training, run, answer):
+    for module in (training, run, answer, purpose):
         monkeypatch.setattr(module, "assemble", assemble)
     forget_settings()
     return settings()
@@ -168,7 +168,7 @@ def _quiet(step: str, done: int, still: int) -> None:
     assert done >= 0 <= still
 
 
-def test_a_worse_reader_is_found_out(platform: Settings) -> None:
+def test_a_worse_reader_is_found_out(platform: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NoChampion):
         replay(platform, f"ocr.page_segmentation={BAD}")
     bring(platform, range(20, 44))
@@ -219,6 +219,26 @@ def test_a_worse_reader_is_found_out(platform: Settings) -> None:
     same = replay(platform, f"ocr.page_segmentation={BAD}", scope=Scope(sample=20, seed=4))
     assert some.documents == 20
     assert [f.document_id for f in some.counts.flips] == [f.document_id for f in same.counts.flips]
+    with transaction("owner") as session:  # as a reprocess leaves it that was stopped
+        session.execute(
+            text(
+                "UPDATE stage_attempts SET state = 'pending', finished = NULL WHERE id = (SELECT max(a.id) FROM"
+                " stage_attempts a WHERE a.stage = 'text' AND a.state = 'done')"
+            )
+        )
+    again = replay(platform, f"ocr.page_segmentation={BAD}")
+    assert (again.counts.compared, again.missing) == (stored - 3, 0)
+    over = False
+
+    def tell(step: str, done: int, still: int) -> None:
+        nonlocal over
+        over = still == 0
+
+    change = with_changes(platform, [], [f"ocr.page_segmentation={BAD}"])
+    with monkeypatch.context() as patched:
+        patched.setattr(run._Clock, "over", property(lambda _: over))
+        late = replay_processors(platform, change, Scope(), tell, author="test")
+    assert late.documents == stored - 3 > run.AT_ONCE, "what was made in time is asked about, however late it is"
     hurried = replay(platform, "ocr.page_segmentation=4", scope=Scope(minutes=0.0))
     assert hurried.stopped_early
     assert hurried.documents == run.AT_ONCE, "the first part is finished"
@@ -283,6 +303,7 @@ def test_a_better_reader_is_trained_on_judged_promoted_and_taken_back(
     found = replay(bad, f"ocr.page_segmentation={GOOD}", retrain=True)
     assert found.retrained == 2
     assert registry.champion(bad).version == 1, "nothing is taken into use"
+    assert purpose.labelled_change() == {}, "and nothing is trained because of it"
     challenger = registry.with_alias(bad, "challenger")
     assert challenger is not None
     assert challenger.version == 2

@@ -152,7 +152,13 @@ def seed_champion() -> None:
             for stage in ("render", "text", "clean", "embed")
         }
         snapshot = Snapshots(session).add(
-            "b" * 64, taxonomy="rvl-cdip", classes=classes, processors=used, params={}, members=[]
+            "b" * 64,
+            taxonomy="rvl-cdip",
+            classes=classes,
+            processors=used,
+            params={},
+            taken=Snapshots(session).clock(),
+            members=[],
         )
         model = Models(session).add(
             NewModel(

@@ -227,7 +227,9 @@ class StageAttempts:
         partial: str | None = None,
         skipped: bool = False,
     ) -> None:
-        """Note work that was done outside the queue (by the prediction service), so that no worker does it again.
+        """Note work that was done outside the queue (a prediction, a replay), so that no worker does it again.
+
+        What waits in the queue is done with it; what a worker has in hand or has ended is left alone.
 
         `partial` says what of the inputs could not be had; `skipped` that there was nothing to make of them.
         """
@@ -246,7 +248,12 @@ class StageAttempts:
         rows = insert(StageAttempt).values(
             [ended | {"input_id": input_id, "document_id": document_id} for input_id, document_id in inputs]
         )
-        self._session.execute(rows.on_conflict_do_nothing())
+        waiting = rows.on_conflict_do_update(
+            index_elements=["stage", "processor_id", "input_id"],
+            set_={name: rows.excluded[name] for name in ended} | {"fence": StageAttempt.fence + 1},
+            where=StageAttempt.state == "pending",
+        )
+        self._session.execute(waiting)
 
     def forgive(self, document_ids: Sequence[str]) -> None:
         """Let the failed work of these documents be tried again from the start."""

@@ -153,6 +153,7 @@ class _Work:
         self.scope = scope
         self.clock = clock
         self.stopped_early = False
+        self._made = False
         self._tell = tell
         self._versions = versions
         self._left_out: set[str] = set()
@@ -165,21 +166,21 @@ class _Work:
 
     def make(self, shadow: Shadow) -> None:
         """What the other processors make of these documents, as far as time allows; the next pass goes no further."""
-        done, made = 0, ""
+        done, last, self._made = 0, "", True
         for part in self._stream():
             if done and self.clock.over:
-                self._end_after(done, made)
+                self._end_after(done, last)
                 break
             shadow.work(part)
-            done, made = done + len(part), part[-1]
+            done, last = done + len(part), part[-1]
             self._tell("make", done, max(self._total - done, 0))
         self._left_out = set(shadow.failed)
 
     def parts(self) -> Iterator[list[str]]:
-        """What there is to ask about, as far as time allows; one part at least, or what was made was for nothing."""
+        """What there is to ask about: all for which rows were made, or else as far as time allows, but one part."""
         done, last = 0, ""
         for part in self._stream():
-            if done and self.clock.over:
+            if done and self.clock.over and not self._made:
                 self._end_after(done, last)
                 return
             yield [document_id for document_id in part if document_id not in self._left_out]
