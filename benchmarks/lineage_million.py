@@ -96,10 +96,13 @@ _FILL = {
                CASE WHEN mod(n, 10) = 0 THEN 'person ' || mod(n / 10, 20) ELSE 'ingest' END
         FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM original_documents) numbered
     """,
+    # Each with as many documents beside its members as models from few labels are made of.
     "snapshots": """
         INSERT INTO dataset_snapshots (content_sha256, taxonomy, classes, documents, processors, params)
-        SELECT encode(sha256(n::text::bytea), 'hex'), 'rvl-cdip', ARRAY['class-0'], :documents, '{}', '{}'
-        FROM generate_series(1, :models) n
+        SELECT encode(sha256(n::text::bytea), 'hex'), 'rvl-cdip', ARRAY['class-0'], :documents, '{}',
+               jsonb_build_object('archive', archive.ids)
+        FROM generate_series(1, :models) n,
+             (SELECT jsonb_agg(id) AS ids FROM (SELECT id FROM original_documents ORDER BY id LIMIT 1000) of_it) archive
     """,
     "members": """
         INSERT INTO snapshot_members

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,7 +42,25 @@ def run(app: Typer) -> None:
 
 def print_json(value: Any) -> None:
     """JSON alone on standard output."""
-    print(json.dumps(value, indent=2, default=str, ensure_ascii=False))  # noqa: T201
+    print(_json(value))  # noqa: T201
+
+
+def print_json_list(name: str, values: Iterable[Any], after: Callable[[], Mapping[str, Any]]) -> None:
+    """`{name: [values…], …}` like `print_json`, each value as soon as there is one: however many, none is kept.
+
+    Args:
+        after: what follows the list, asked for at its end; at least one key.
+    """
+    print(f"{{\n  {json.dumps(name)}: [", end="")  # noqa: T201
+    for number, value in enumerate(values):
+        print(f"{',' if number else ''}\n    {_json(value, 4)}", end="", flush=True)  # noqa: T201
+    last = ",\n".join(f"  {json.dumps(key)}: {_json(value, 2)}" for key, value in after().items())
+    print(f"\n  ],\n{last}\n}}")  # noqa: T201
+
+
+def _json(value: Any, indent: int = 0) -> str:
+    # Strings have their line ends escaped, so every one there is belongs to the layout.
+    return json.dumps(value, indent=2, default=str, ensure_ascii=False).replace("\n", "\n" + " " * indent)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -100,5 +118,6 @@ def bars() -> Iterator[Bars]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
+    # What is printed meanwhile goes above the bars on the same terminal, and untouched where it goes elsewhere.
+    with Progress(*columns, console=err, disable=not err.is_terminal, redirect_stdout=out.is_terminal) as progress:
         yield Bars(progress)

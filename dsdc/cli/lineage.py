@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dsdc.cli.console import bars, out, pairs, print_json, table
+from dsdc.cli.console import bars, err, out, pairs, print_json, print_json_list, table
 from dsdc.db.questions import QUESTIONS, Question, about
-from dsdc.errors import NotFound
+from dsdc.errors import DsdcError, NotFound
 from dsdc.settings import settings
 
 if TYPE_CHECKING:
@@ -168,35 +168,48 @@ def _verify(predictions: Sequence[UUID], tolerance: float, as_json: bool) -> Non
     from dsdc.pipeline.lineage.verify import Verifier
     from dsdc.storage import open_storage
 
-    verifier, found = Verifier(settings(), open_storage(settings()), Tolerance(tolerance)), []
+    verifier, counts = Verifier(settings(), open_storage(settings()), Tolerance(tolerance)), _Counts()
     with bars() as progress:
-        tell = progress.of("verify")
-        for done, prediction in enumerate(predictions, start=1):
-            found.append(verifier.verify(prediction))
-            tell(done, len(predictions) - done)
-    counts = _Counts.of(found)
-    if as_json:
-        print_json({"predictions": [one.as_dict() for one in found], "summary": counts.as_dict()})
-    else:
-        for one in found:
-            _show_verified(one, whole=len(found) == 1)
+        found = _verified(verifier.verify, predictions, counts, progress.of("verify"))
+        if as_json:
+            ready = (one.as_dict() for one in found)
+            print_json_list("predictions", ready, lambda: {"summary": counts.as_dict()})
+        else:
+            for one in found:
+                _show_verified(one, whole=len(predictions) == 1)
+    if not as_json:
         out.print(str(counts), highlight=False)
     if counts.differ:
         sys.exit(1)
 
 
-@dataclass(frozen=True)
+def _verified(
+    verify: Callable[[UUID], Verified], predictions: Sequence[UUID], counts: _Counts, tell: Callable[[int, int], None]
+) -> Iterator[Verified]:
+    """One after the other, counted and told of; none is kept, for there may be as many as the archive has."""
+    for done, prediction in enumerate(predictions, start=1):
+        try:
+            one = verify(prediction)
+        except DsdcError:
+            err.print(f"Broke off at prediction {prediction}, after {done - 1} of {len(predictions)}.", highlight=False)
+            raise
+        counts.add(one)
+        tell(done, len(predictions) - done)
+        yield one
+
+
+@dataclass
 class _Counts:
     """How verifications ended."""
 
-    reproduced: int
-    differ: int
-    cannot: int
+    reproduced: int = 0
+    differ: int = 0
+    cannot: int = 0
 
-    @classmethod
-    def of(cls, found: Sequence[Verified]) -> _Counts:
-        outcomes = [one.outcome for one in found]
-        return cls(outcomes.count("ok"), outcomes.count("differs"), outcomes.count("cannot"))
+    def add(self, one: Verified) -> None:
+        self.reproduced += one.outcome == "ok"
+        self.differ += one.outcome == "differs"
+        self.cannot += one.outcome == "cannot"
 
     def as_dict(self) -> dict[str, int]:
         total = self.reproduced + self.differ + self.cannot
@@ -233,12 +246,23 @@ def _ask(question: Question, given: Sequence[str], after: str, limit: int, as_js
     parameters = _parameters(question, given, after, limit)
     with transaction() as session:
         rows = Questions(session).ask(question, parameters)
+    rows, last = _first(rows, limit) if question == "documents-of-reader" else (rows, None)
     if as_json:
         print_json(rows)
     elif rows:
         table(about(question), list(rows[0]), [[_cell(value) for value in row.values()] for row in rows])
     else:
         out.print(f"{about(question)} Nothing.", highlight=False)
+    if last is not None:
+        err.print(f"There are more; go on with --after {last}", highlight=False, soft_wrap=True)
+
+
+def _first(rows: Sequence[dict[str, Any]], limit: int) -> tuple[list[dict[str, Any]], str | None]:
+    """The rows of so many documents, and the last of these where there are more."""
+    documents = list(dict.fromkeys(row["document_id"] for row in rows))
+    shown = set(documents[:limit])
+    last = documents[limit - 1] if len(documents) > limit else None
+    return [row for row in rows if row["document_id"] in shown], last
 
 
 def _cell(value: Any) -> Any:
@@ -260,7 +284,8 @@ def _parameters(question: Question, given: Sequence[str], after: str, limit: int
         return {"label": int(given[0])}
     if question == "documents-of-reader":
         name, version, params = (*given, "")[:3]
-        return {"name": name, "version": version, "params": params, "after": after, "limit": limit}
+        # One more than is shown tells whether there are more.
+        return {"name": name, "version": version, "params": params, "after": after, "limit": limit + 1}
     if question == "models-of-document":
         return {"id": document(given[0])}
     if question == "what-differs":

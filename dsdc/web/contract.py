@@ -284,8 +284,21 @@ class PageUsed(Wire):
     embeddings: list[EmbeddingUsed]
 
 
+class ArrivalUsed(Wire):
+    """One arrival of a document: through what, under which name, brought by whom."""
+
+    source: str
+    name: str
+    folder: str
+    author: str | None
+    seen: datetime
+
+
 class DocumentUsed(Wire):
-    """The bytes, and the arrival that was answered; only the hash where the document was not kept."""
+    """The bytes, and the arrival that was answered; only the hash where the document was not kept.
+
+    `original_name` is that of the first arrival. Whoever sees only their own answers gets the name that they gave.
+    """
 
     sha256: Sha256
     original_name: str | None
@@ -294,14 +307,15 @@ class DocumentUsed(Wire):
     file_path: str | None
     imported: datetime | None
     state: str | None
-    sighting: dict[str, Any] | None
+    sighting: ArrivalUsed | None
 
 
 class NeighbourUsed(Wire):
     """A neighbour that the answer named, with the label that it had then.
 
-    `label_now`: what has superseded it, if anything; `split`: its part of the model's snapshot, null where it came
-    later.
+    `original_name`: only for those who see everybody's answers. `superseded_by`: the next statement of the same source;
+    `label_now`: the document's label now, where another statement than this one stands, of whichever source. `split`:
+    its part of the model's snapshot, null where it came later.
     """
 
     document_id: Sha256

@@ -10,16 +10,32 @@ from dsdc.db.session import transaction
 from dsdc.errors import NotFound
 from dsdc.pipeline.lineage import told
 from dsdc.web.contract import DocumentEvent, DocumentLineage, Lineage, SnapshotLabel, SnapshotLabels
+from dsdc.web.guard import Caller
 
 
-def lineage_of(prediction_id: UUID) -> Lineage:
-    """What an answer stands on.
+def lineage_of(prediction_id: UUID, caller: Caller) -> Lineage:
+    """What an answer stands on, without names that others gave where the caller sees only their own answers.
 
     Raises:
         NotFound: there is no such prediction.
     """
     with transaction("serve") as session:
-        return Lineage.model_validate(told.of_prediction(session, prediction_id))
+        found = Lineage.model_validate(told.of_prediction(session, prediction_id))
+    return found if caller.sees_all else _own(found)
+
+
+def _own(lineage: Lineage) -> Lineage:
+    document, neighbours = lineage.document, lineage.neighbours
+    arrival = document.sighting
+    if arrival is not None and arrival.author != lineage.requested_by:
+        arrival = None  # older answers have no arrival of their own: what is told then is the document's first
+    name = arrival.name if arrival else None
+    return lineage.model_copy(
+        update={
+            "document": document.model_copy(update={"sighting": arrival, "original_name": name}),
+            "neighbours": [near.model_copy(update={"original_name": None}) for near in neighbours],
+        }
+    )
 
 
 def labels_behind(prediction_id: UUID, *, label: str | None, after: str, limit: int) -> SnapshotLabels:

@@ -134,7 +134,7 @@ def _prediction_routes(parts: Parts) -> APIRouter:
     @routes.get(one + "/lineage", openapi_extra=anyone_signed_in(), summary="What an answer stands on")
     def lineage(prediction_id: UUID, caller: CallerDep) -> Lineage:
         kept.prediction_for(prediction_id, caller, top=1)
-        return lineage_of(prediction_id)
+        return lineage_of(prediction_id, caller)
 
     @routes.get(one + "/lineage/labels", openapi_extra=annotators(), summary="Every label that the model had learnt")
     def labels(

@@ -185,9 +185,8 @@ def steps(lineage: Lineage) -> Iterator[tuple[str, str]]:
         "Document",
         f"SHA-256 {document.sha256[:16]}…{size}" + (f", {document.media_type}" if document.media_type else ""),
     )
-    if document.imported:
-        seen = document.sighting or {}
-        yield "Arrival", f"{_when(document.imported)}, {seen.get('source', 'api')}, as {document.original_name}"
+    if arrival := document.sighting:
+        yield "Arrival", f"{_when(arrival.seen)}, {arrival.source}, as {arrival.name}"
     for page in lineage.pages:
         yield f"Page {page.page} image", f"{_processor(page.renderer)}, SHA-256 {(page.image_sha256 or '')[:16]}…"
         if page.text:

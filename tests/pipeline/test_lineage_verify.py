@@ -121,6 +121,7 @@ def test_an_answer_comes_out_again_and_each_change_is_found(platform: Settings, 
     _finds_changed_labels(platform, first)
     _finds_changed_weights(platform, first, second)
     _says_what_it_cannot_judge(platform, first, passing, verifier)
+    _goes_on_after_a_damaged_page(first)
     assert rows_of_every_table() == before, "nothing was written"
 
 
@@ -239,6 +240,30 @@ def _says_what_it_cannot_judge(config: Settings, answer: Answer, passing: Answer
     assert {name.split(": ")[-1] for name in found} == {"text"}, "the rest goes on from the recorded text"
     local.write_text(settled)
     forget_settings()
+
+
+def _goes_on_after_a_damaged_page(answer: Answer) -> None:
+    """The renderer is of another version, so the stored image is all that there is; it opens, but is cut off."""
+    with transaction() as session:
+        row = LineageStore(session).of_prediction(answer.prediction_id)[0]
+    version = "UPDATE processors SET version = {} WHERE stage = 'render'"
+    with (
+        updated(version.format("version || 'x'"), version.format("left(version, -1)")),
+        open_storage(settings()).local(row["image_file"]) as path,
+    ):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        found = wrong(fresh(settings()), answer)
+        code, told = command("--verify", "--all", "--json")
+        path.write_bytes(whole)
+    assert found.pop(f"page {row['page']}: stored image") == "differs"
+    assert set(found.values()) == {"cannot"}
+    assert f"page {row['page']}: image vector" in found
+    every = json.loads(told)
+    assert (code, every["summary"]) == (1, {"predictions": 2, "reproduced": 0, "differ": 1, "cannot": 1})
+    assert {one["prediction_id"]: one["outcome"] for one in every["predictions"]}[
+        str(answer.prediction_id)
+    ] == "differs"
 
 
 def test_what_differs_is_shown_where_it_differs() -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+import uuid
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
+from dsdc.db.repositories.documents import Arrival, Documents, NewDocument
 from dsdc.db.repositories.users import ROLES
+from dsdc.db.session import transaction
 from dsdc.errors import SetupError
 from dsdc.settings import secrets
+from dsdc.web.contract import Lineage
 from dsdc.web.guard import GuardedRoute, public
+from services.streamlit.answer import steps
 from tests.services.platforms import Platform
 
 # Written down here once more on purpose: whoever changes a policy has to say so in two places.
@@ -142,3 +150,40 @@ def test_one_users_predictions_are_not_there_for_another(platform: Platform) -> 
         assert httpx.get(url + suffix, headers=platform.bearer("service")).status_code == 200
         assert httpx.get(url + suffix, headers=platform.bearer("viewer")).status_code == 404
         assert httpx.get(url + suffix, headers=platform.bearer("annotator")).status_code == 200
+
+
+def test_lineage_tells_nobody_names_that_others_gave(platform: Platform) -> None:
+    mine = platform.of_role("service").predict(b"\x89PNG\r\n\x1a\n" + b"n" * 9, name="mine.png")
+    near = uuid.uuid4().hex * 2
+    with platform.here(), transaction("owner") as session:
+        documents = [(mine.document_id, "of somebody else.png"), (near, "a neighbour.png")]
+        Documents(session).add([NewDocument(d, f"raw/{d}", name, "image/png", 9) for d, name in documents])
+        Documents(session).sight([Arrival(mine.document_id, "inbox", "of somebody else.png", author="eve")])
+        named = {"document_id": near, "label": "letter", "label_source": "human", "author": "ada", "similarity": 0.9}
+        session.execute(
+            text(
+                "UPDATE predictions SET document_id = document_sha256, neighbours = CAST(:near AS jsonb) WHERE id = :id"
+            ),
+            {"near": json.dumps([named]), "id": mine.prediction_id},
+        )
+    assert "somebody" not in _lineage(platform, "service", mine.prediction_id).text, "brought by eve, not by the caller"
+    key = hashlib.sha256(f"prediction|{mine.prediction_id}".encode()).hexdigest()
+    with platform.here(), transaction("owner") as session:
+        own = Arrival(mine.document_id, "api", "mine.png", author="the-service", arrival_key=key)
+        Documents(session).sight([own])
+    found = _lineage(platform, "service", mine.prediction_id)
+    assert "somebody" not in found.text
+    assert "a neighbour" not in found.text
+    lineage = Lineage.model_validate(found.json())
+    assert (lineage.document.original_name, lineage.neighbours[0].document_id) == ("mine.png", near)
+    whole = Lineage.model_validate(_lineage(platform, "annotator", mine.prediction_id).json())
+    assert (whole.document.original_name, whole.neighbours[0].original_name) == (
+        "of somebody else.png",
+        "a neighbour.png",
+    )
+    (arrival,) = [which for what, which in steps(whole) if what == "Arrival"]
+    assert arrival.endswith("api, as mine.png"), "source, name and time are of one arrival"
+
+
+def _lineage(platform: Platform, role: str, prediction_id: uuid.UUID) -> httpx.Response:
+    return httpx.get(f"{platform.predict}/v1/predictions/{prediction_id}/lineage", headers=platform.bearer(role))

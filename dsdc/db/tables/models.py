@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, literal_column
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -13,6 +13,15 @@ class DatasetSnapshot(Base):
     """A frozen set of (document, label, embeddings, split); equal content has one snapshot."""
 
     __tablename__ = "dataset_snapshots"
+    __table_args__ = (
+        # Which models were told by a document's pages, without its label, what documents have in common.
+        Index(
+            "ix_dataset_snapshots_archive",
+            literal_column("(params -> 'archive')").label("archive"),
+            postgresql_using="gin",
+            postgresql_ops={"archive": "jsonb_path_ops"},
+        ),
+    )
 
     id: Mapped[BigId]
     content_sha256: Mapped[Sha256] = mapped_column(unique=True)

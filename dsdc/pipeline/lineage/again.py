@@ -16,10 +16,10 @@ from typing import TypeVar
 from dsdc.db.repositories.embeddings import Modality, PageVector, Vectors
 from dsdc.db.repositories.pages import PageRow
 from dsdc.db.tables import OriginalDocument, RawText
-from dsdc.errors import BytesMissing
+from dsdc.errors import BytesMissing, DocumentError
 from dsdc.ml.dataset import Known
 from dsdc.pipeline.assembly import Assembly, bind
-from dsdc.pipeline.contract import Stage
+from dsdc.pipeline.contract import Produced, Stage
 from dsdc.pipeline.lineage.record import PageRecord, Record
 from dsdc.pipeline.lineage.runnable import Tools
 from dsdc.pipeline.lineage.steps import Step, Tolerance, cannot, near, same, same_text
@@ -216,9 +216,7 @@ class _Again:
             self._cannot(what, why)
             return {}
         found: Made[Row] = {}
-        pages = list(inputs)
-        for produced in stage.compute(list(inputs.values())):
-            page = pages[produced.index]
+        for page, produced in _computed(stage, inputs).items():
             found[page] = produced.error or (produced.rows[0] if produced.rows else None)
             if produced.error is not None:
                 self._steps += cannot([f"page {page}: {what}"], str(produced.error))
@@ -257,6 +255,23 @@ class _Known:
         if made is None:
             return ReadPage(page.raw.raw_text, _words(page.raw), size.width, size.height)
         return ReadPage(made.text, made.words, size.width, size.height)
+
+
+def _computed(stage: Stage[Input, Row], inputs: Mapping[int, Input]) -> dict[int, Produced[Row]]:
+    """By page. Where the stage breaks off at a page whose damage shows late, the others are computed one by one."""
+    pages = list(inputs)
+    try:
+        return {pages[produced.index]: produced for produced in stage.compute(list(inputs.values()))}
+    except DocumentError:
+        return {page: _alone(stage, inputs[page]) for page in pages}
+
+
+def _alone(stage: Stage[Input, Row], page: Input) -> Produced[Row]:
+    try:
+        (produced,) = stage.compute([page])
+    except DocumentError as error:
+        return Produced(0, error=error)
+    return produced
 
 
 def _good(made: Made[Row]) -> dict[int, Row]:
