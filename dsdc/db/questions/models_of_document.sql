@@ -12,9 +12,11 @@ WITH learnt AS (
     WHERE s.document_id = :id
     UNION ALL
     SELECT v.id, v.snapshot_id, NULL, NULL, NULL
-    FROM dataset_snapshots ds JOIN model_versions v ON v.snapshot_id = ds.id
-    WHERE ds.params -> 'archive' @> to_jsonb(CAST(:id AS text))
-      AND NOT EXISTS (SELECT FROM snapshot_members s WHERE s.snapshot_id = ds.id AND s.document_id = :id)
+-- OFFSET 0: else the planner reads the long lists of all snapshots, and not the index of them.
+    FROM (SELECT id FROM dataset_snapshots
+          WHERE params -> 'archive' @> to_jsonb(CAST(:id AS text)) OFFSET 0) ds
+    JOIN model_versions v ON v.snapshot_id = ds.id
+    WHERE NOT EXISTS (SELECT FROM snapshot_members s WHERE s.snapshot_id = ds.id AND s.document_id = :id)
 ), asked AS (
     SELECT p.model_version_id AS id, count(*) AS predictions, min(p.created) AS first_asked, max(p.created) AS last_asked,
            (array_agg(p.label ORDER BY p.created DESC))[1] AS last_answer

@@ -17,9 +17,13 @@ branch_labels = None
 depends_on = None
 
 # What models from no or few labels were made of beside their members: documents whose label, if any, was not looked at.
-# Whoever is a member too is told of by that. From the document's side, for an index finds the snapshots of a document.
+# Whoever is a member too is told of by that. OFFSET 0: else the planner reads the long lists of all snapshots, and not
+# the index of them.
 _ARCHIVED = """
-FROM original_documents d JOIN dataset_snapshots ds ON ds.params -> 'archive' @> to_jsonb(d.id::text)
+FROM original_documents d CROSS JOIN LATERAL (
+    SELECT id, created, content_sha256, documents FROM dataset_snapshots
+    WHERE params -> 'archive' @> to_jsonb(d.id::text) OFFSET 0
+) ds
 """
 _NO_MEMBER = """
 WHERE NOT EXISTS (SELECT FROM snapshot_members m WHERE m.snapshot_id = ds.id AND m.document_id = d.id)
