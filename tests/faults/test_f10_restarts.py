@@ -50,7 +50,15 @@ def worker_at_work(stage: str) -> int | None:
     """The pid of the worker of this machine that holds inputs of a stage, while it runs."""
     found = rows(f"SELECT worker FROM stage_attempts WHERE stage = '{stage}' AND state = 'running'")
     pids = [int(worker.split(":")[1]) for (worker,) in found]  # host:pid, and more
-    return next((pid for pid in pids if psutil.pid_exists(pid)), None)
+    return next((pid for pid in pids if _runs(pid)), None)
+
+
+def _runs(pid: int) -> bool:
+    """Not what has ended, and has not been asked yet how."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def kill_worker(stage: str) -> int:
