@@ -70,14 +70,26 @@ def collect(taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet, *,
 
 
 def collect_all(
-    taxonomy: Taxonomy, versions: Versions, processors: ProcessorSet, *, until: datetime | None = None
+    taxonomy: Taxonomy,
+    versions: Versions,
+    processors: ProcessorSet,
+    *,
+    until: datetime | None = None,
+    complete: bool = False,
 ) -> Dataset:
     """Every labelled document with embeddings of these processor versions, ordered by document id; perhaps none.
 
-    Its classes are all those of the taxonomy. With `until`, vectors and texts as they were then.
+    Its classes are all those of the taxonomy.
+
+    Args:
+        until: vectors and texts as they were then.
+        complete: only documents of which every page went through all stages; else one image is enough.
     """
     with transaction() as session:
         labels = [label for label in Labels(session).current(taxonomy.name) if label.label in taxonomy.slugs]
+        if complete:
+            there = Embeddings(session).all_complete([label.document_id for label in labels], versions)
+            labels = [label for label in labels if label.document_id in there]
         ids = [label.document_id for label in labels]
         known = known_of(Embeddings(session), RawTexts(session), ids, versions, until=until)
         hashes = ProcessedImages(session).first_page_hashes(ids, versions.render)
@@ -124,20 +136,37 @@ def trainable(dataset: Dataset, min_per_class: int) -> Dataset:
     )
 
 
-def archive(versions: Versions, processors: ProcessorSet, limit: int, *, until: datetime | None = None) -> Archive:
-    """Documents of the store, labelled or not, at most so many; with `until`, as they were then.
+def archive(
+    versions: Versions,
+    processors: ProcessorSet,
+    limit: int,
+    *,
+    until: datetime | None = None,
+    complete: bool = False,
+) -> Archive:
+    """Documents of the store, labelled or not, at most so many; `until` and `complete` as for `collect_all`.
 
     Raises:
         NotEnoughLabels: when none has gone through all stages.
     """
     with transaction() as session:
-        ids = Embeddings(session).embedded(versions, limit=limit)
+        ids = _archived(Embeddings(session), versions, limit, complete)
     if not ids:
         raise NotEnoughLabels(
             "There is no processed document in the store; without any, nobody knows what documents look like.",
             hint="Put documents, labelled or not, into data/to_ingest and run ingest_and_process.",
         )
     return archive_of(ids, versions, processors, until=until)
+
+
+def _archived(embeddings: Embeddings, versions: Versions, limit: int, complete: bool) -> list[str]:
+    ids: list[str] = []
+    after = ""
+    while len(ids) < limit and (part := embeddings.embedded(versions, after=after, limit=limit)):
+        there = embeddings.all_complete(part, versions) if complete else set(part)
+        ids += [document_id for document_id in part if document_id in there]
+        after = part[-1]
+    return ids[:limit]
 
 
 def archive_of(

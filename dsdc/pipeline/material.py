@@ -46,15 +46,18 @@ class Material:
     beside: Beside | None
 
 
-def prepare(config: Settings, chosen: Train, ready: Assembly) -> Material:
+def prepare(config: Settings, chosen: Train, ready: Assembly, *, complete: bool = False) -> Material:
     """Freeze what is labelled and embedded now.
+
+    Args:
+        complete: only documents of which every page went through all stages.
 
     Raises:
         NotEnoughLabels: too few labelled documents for the method.
     """
     taxonomy = Taxonomy.from_settings(config.taxonomy)
     taken = clock()
-    found = collect_all(taxonomy, ready.versions, ready.processors, until=taken)
+    found = collect_all(taxonomy, ready.versions, ready.processors, until=taken, complete=complete)
     choice = _choose(chosen, found)
     if choice.method == "head":
         dataset = trainable(found, chosen.min_per_class)
@@ -62,7 +65,7 @@ def prepare(config: Settings, chosen: Train, ready: Assembly) -> Material:
         beside = None
     else:
         dataset, folds = found, hold_out_folds(found.data, chosen)
-        others = archive(ready.versions, ready.processors, ARCHIVE, until=taken)
+        others = archive(ready.versions, ready.processors, ARCHIVE, until=taken, complete=complete)
         beside = Beside(_references(taxonomy.classes, ready), others)
     snapshot = _freeze(chosen, ready, taxonomy, dataset, folds, beside, taken)
     log.info("train.snapshot", id=snapshot.id, documents=snapshot.documents, sha256=snapshot.content_sha256)

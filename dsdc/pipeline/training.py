@@ -106,6 +106,7 @@ def train_model(
     progress: Progress | None = None,
     config: Settings | None = None,
     promote: bool = True,
+    complete: bool = False,
 ) -> TrainReport:
     """Snapshot, train, calibrate, evaluate, register in MLflow and in the store, and promote if the gate agrees.
 
@@ -116,6 +117,7 @@ def train_model(
         airflow_run: run id in Airflow, for the lineage.
         config: other settings than the process's, for a model that is only to be looked at.
         promote: False: it stays a challenger, whatever the gate says.
+        complete: only documents of which every page went through all stages are learnt from.
 
     Raises:
         NotEnoughLabels: too few labelled documents for the method, or for a search.
@@ -125,7 +127,7 @@ def train_model(
     config = config or settings()
     chosen = _override(config.train, overrides or {})
     ready = assemble(config)
-    made = prepare(config, chosen, ready)
+    made = prepare(config, chosen, ready, complete=complete)
     dataset, snapshot = made.dataset, made.snapshot
     told = Share(progress, trials + 1)
     chosen, parent = _searched(config, chosen, made, trials, told) if trials else (chosen, None)

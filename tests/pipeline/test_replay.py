@@ -331,6 +331,23 @@ def test_a_better_reader_is_trained_on_judged_promoted_and_taken_back(
     assert _served(bad) == 1
 
 
+def test_of_a_sample_that_was_read_anew_a_model_learns_from_the_sample(
+    platform: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = read_as(BAD, monkeypatch)
+    bring(bad, range(20, 36))
+    training.train_model(author="test")
+    found = replay(bad, f"ocr.page_segmentation={GOOD}", scope=Scope(sample=30), retrain=True)
+    assert (found.documents, found.counts.compared, found.verdict.gate.documents) == (30, 30, 30)
+    learnt = scalar(
+        "SELECT s.documents FROM model_versions m JOIN dataset_snapshots s ON s.id = m.snapshot_id"
+        f" WHERE m.version = {found.retrained}"
+    )
+    assert learnt == 30, "of the others there are images, and no text that was read anew"
+    assert found.verdict.gate.comparison is not None
+    assert found.verdict.gate.comparison.accuracy.challenger > 0.9
+
+
 def test_a_model_of_a_worse_reader_is_refused_though_the_champion_cannot_answer_any_more(
     platform: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,7 +125,8 @@ def replay_processors(
             " do worse than a model trained on that (--retrain).",
         ]
         return _finish(work, "processors", change.told, before, after, notes, shadow=shadow)
-    report = train_model(author=author, config=change.config, promote=False)
+    # Of documents out of scope there may be images alone, of these versions: they would teach it to do without text.
+    report = train_model(author=author, config=change.config, promote=False, complete=True)
     trained = registry.by_version(change.config, report.version)
     after = side_of(trained, changed.processors, change.config)
     after = replace(after, name=f"{after.name} with {change.told}")
