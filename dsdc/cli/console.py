@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,10 @@ from typer import Typer
 
 from dsdc.errors import DsdcError
 
-out = Console()
+#: Columns of a table that goes to a file or a program, where no terminal says how wide it is and nothing may be cut.
+_WIDE = 240
+
+out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE)
 err = Console(stderr=True)
 LINE_EVERY_S = 10.0
 
