@@ -96,15 +96,15 @@ def _show_life(life: Mapping[str, Any]) -> None:
 
 def _show_prediction(found: Mapping[str, Any]) -> None:
     answer = ("predicted", "label", "probability", "decision", "prediction_set", "evidence", "cascade", "requested_by")
-    pairs(f"Prediction {found['prediction_id']}", {key: found[key] for key in answer if found[key] is not None})
-    pairs("Document", {key: value for key, value in found["document"].items() if value is not None})
+    pairs(f"Prediction {found['prediction_id']}", {key: _told(found[key]) for key in answer if found[key] is not None})
+    pairs("Document", {key: _told(value) for key, value in found["document"].items() if value is not None})
     rows = [_page_row(page) for page in found["pages"]]
     table("Pages", ["page", "image SHA-256", "renderer", "text", "reader", "cleaner", "vectors"], rows)
     pairs("Model", {key: _short(value) for key, value in found["model"].items()})
     near = ("document_id", "similarity", "label", "label_source", "author", "labelled", "label_now", "split")
-    table("Neighbours", [*near], [[n[key] for key in near] for n in found["neighbours"]])
+    table("Neighbours", [*near], [[_when(n[key]) for key in near] for n in found["neighbours"]])
     snapshot = found["snapshot"]
-    pairs("Snapshot", {key: snapshot[key] for key in ("id", "sha256", "taxonomy", "taken", "documents")})
+    pairs("Snapshot", {key: _when(snapshot[key]) for key in ("id", "sha256", "taxonomy", "taken", "documents")})
     given = ("label", "source", "author", "documents", "first", "last")
     table("Who labelled it", [*given], [[_when(part[key]) for key in given] for part in snapshot["given"]])
 
@@ -125,6 +125,12 @@ def _processor(used: Mapping[str, Any]) -> str:
 
 def _when(value: Any) -> Any:
     return value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "isoformat") else value
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return _short(value) if isinstance(value, Mapping) else _when(value)
 
 
 def _short(value: Any) -> str:

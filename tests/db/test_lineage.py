@@ -273,6 +273,15 @@ def command(*arguments: str) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
+def test_the_command_tells_an_answer_as_people_read_it(store: Store) -> None:
+    code, shown, problem = command(str(store.predictions[0]))
+    assert (code, problem) == (0, "")
+    assert str(store.predictions[0]) in shown
+    assert "Neighbours" in shown
+    assert "datetime.datetime(" not in shown
+    assert "['" not in shown
+
+
 def test_who_labelled_the_neighbours(store: Store) -> None:
     with transaction() as session:
         later = Labels(session).add(LETTER, "memo", taxonomy=TAXONOMY, source="human", author="ada")
