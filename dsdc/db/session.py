@@ -6,9 +6,10 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import create_engine, event, func, select, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
@@ -106,6 +107,11 @@ def transaction(role: DatabaseRole | None = None) -> Iterator[Session]:
                 f"PostgreSQL at {engine_url()} has no space left.", hint="Free space on its disk, and run this again."
             ) from error
         raise
+
+
+def clock(session: Session) -> datetime:
+    """What time it is in the database, which says of each row when it was made."""
+    return session.execute(select(func.clock_timestamp())).scalar_one()
 
 
 def is_transient(error: DBAPIError) -> bool:

@@ -86,7 +86,7 @@ def freeze(
     Args:
         taxonomy: its name.
         processors: ids of the processors' versions, by stage or modality.
-        taken: up to when vectors and texts were read, by the clock of the database (`clock`).
+        taken: up to when vectors and texts were read, by the clock of the database.
         beside: what else the model is made of, for the hash: `beside_of`.
     """
     members = _members(dataset, folds)
@@ -104,12 +104,6 @@ def freeze(
             taken=taken,
         )
     return Snapshot(snapshot_id, digest.value, len(members))
-
-
-def clock() -> datetime:
-    """The moment up to which a dataset is read that is to be frozen: what comes later is no part of it."""
-    with transaction() as session:
-        return Snapshots(session).clock()
 
 
 class Digest:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from dsdc.db.session import clock, transaction
 from dsdc.db.tables import DatasetSnapshot
 from dsdc.log import get_logger
 from dsdc.ml import recipe
@@ -16,7 +17,7 @@ from dsdc.ml.fit import Fitted, fit
 from dsdc.ml.method import Choice, Method, choose_method
 from dsdc.ml.neighbours import References
 from dsdc.ml.recipe import Origin, Recipe
-from dsdc.ml.snapshots import Snapshot, Thawed, beside_of, clock, freeze, prompts_in, thaw, versions_of
+from dsdc.ml.snapshots import Snapshot, Thawed, beside_of, freeze, prompts_in, thaw, versions_of
 from dsdc.ml.split import Fold, make_folds
 from dsdc.ml.train import Progress
 from dsdc.pipeline.assembly import Assembly
@@ -56,7 +57,8 @@ def prepare(config: Settings, chosen: Train, ready: Assembly, *, complete: bool 
         NotEnoughLabels: too few labelled documents for the method.
     """
     taxonomy = Taxonomy.from_settings(config.taxonomy)
-    taken = clock()
+    with transaction() as session:
+        taken = clock(session)  # what comes later is no part of it
     found = collect_all(taxonomy, ready.versions, ready.processors, until=taken, complete=complete)
     choice = _choose(chosen, found)
     if choice.method == "head":

@@ -32,7 +32,7 @@ from dsdc.db.repositories.predictions import NewPrediction, Predictions
 from dsdc.db.repositories.processors import Processors
 from dsdc.db.repositories.questions import Questions
 from dsdc.db.repositories.texts import CleanTextRow, ProcessedTexts, RawTextRow, RawTexts
-from dsdc.db.session import transaction
+from dsdc.db.session import clock, transaction
 from dsdc.db.setup import alembic_config
 from dsdc.errors import NotFound
 from dsdc.pipeline.lineage import told
@@ -110,7 +110,7 @@ def _model(session: Session, made: Store, version: int, params: Mapping[str, Any
         classes=["letter", "invoice"],
         processors={stage: made.processors[stage] for stage in ("render", "text", "clean", "embed")},
         params=params or {},
-        taken=Snapshots(session).clock(),
+        taken=clock(session),
         members=[Member(d, made.labels[c], c, split, 0, made.embeddings[d]) for d, c, split in members],
     )
     made.models[version] = Models(session).add(

@@ -18,7 +18,7 @@ from dsdc.cli import labels as command
 from dsdc.db.repositories.documents import Documents
 from dsdc.db.repositories.labels import CurrentLabel, Labels
 from dsdc.db.repositories.models import Member, Models, NewModel, Snapshots
-from dsdc.db.session import transaction
+from dsdc.db.session import clock, transaction
 from dsdc.errors import NoChampion, WeightsError
 from dsdc.ml import registry
 from dsdc.ml.heldout import HeldOut
@@ -90,7 +90,7 @@ def train(config: Settings, doubted: Sequence[str]) -> dict[str, CurrentLabel]:
             classes=CLASSES,
             processors=vars(ready.versions),
             params={},
-            taken=Snapshots(session).clock(),
+            taken=clock(session),
             members=members,
         )
         model = NewModel(

@@ -23,7 +23,7 @@ from dsdc.client import Client
 from dsdc.db.repositories.models import Models, NewModel, Snapshots
 from dsdc.db.repositories.processors import Processors
 from dsdc.db.repositories.users import ROLES
-from dsdc.db.session import transaction
+from dsdc.db.session import clock, transaction
 from dsdc.db.setup import setup_database
 from services.supervisor.ports import free_port
 from tests.projects import ROOT, admin, forget_settings, make_project
@@ -157,7 +157,7 @@ def seed_champion() -> None:
             classes=classes,
             processors=used,
             params={},
-            taken=Snapshots(session).clock(),
+            taken=clock(session),
             members=[],
         )
         model = Models(session).add(

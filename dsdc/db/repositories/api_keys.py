@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dsdc.db.repositories.users import Users
+from dsdc.db.session import clock
 from dsdc.db.tables import ApiKey, User
 from dsdc.errors import Conflict, NotFound
 
@@ -60,7 +61,7 @@ class ApiKeys:
     def use(self, key: ApiKey) -> bool:
         """Note that a key was presented; False where it has been revoked, or has expired by the database's clock."""
         query = select(ApiKey).where(ApiKey.id == key.id).with_for_update().execution_options(populate_existing=True)
-        row, now = self._session.execute(query).scalar_one(), self._now()
+        row, now = self._session.execute(query).scalar_one(), clock(self._session)
         if row.revoked is not None or (row.expires is not None and row.expires <= now):
             return False
         row.last_used = now
@@ -71,7 +72,7 @@ class ApiKeys:
         key = self._session.get(ApiKey, key_id, with_for_update=True)
         if key is None or key.user_id != user_id:
             raise NotFound("There is no such API key.")
-        key.revoked = key.revoked or self._now()
+        key.revoked = key.revoked or clock(self._session)
         return key
 
     def revoked_within(self, last: timedelta) -> set[UUID]:
@@ -83,6 +84,3 @@ class ApiKeys:
         if user is None:
             raise NotFound("There is no such user.")
         return user
-
-    def _now(self) -> datetime:
-        return self._session.execute(select(func.clock_timestamp())).scalar_one()

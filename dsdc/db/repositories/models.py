@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Row, func, select, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -108,10 +108,6 @@ class Snapshots:
         if members:
             self._session.execute(insert(SnapshotMember), [asdict(m) | {"snapshot_id": new} for m in members])
         return new
-
-    def clock(self) -> datetime:
-        """What time it is in the database, which says of each row when it was made."""
-        return self._session.execute(select(func.clock_timestamp())).scalar_one()
 
     def get(self, snapshot_id: int) -> DatasetSnapshot | None:
         return self._session.get(DatasetSnapshot, snapshot_id)

@@ -12,6 +12,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
+from dsdc.db.session import clock
 from dsdc.db.tables import AuditLog, RefreshToken, User
 from dsdc.errors import Conflict, NotFound
 
@@ -67,7 +68,7 @@ class Users:
         user = self._changing(user_id, leaves_admins=False)
         if user.kind == "service":
             raise Conflict(f"{user.name} is a service account, which has no password.", hint="Give it an API key.")
-        user.password_hash, user.password_changed = password_hash, self._now()
+        user.password_hash, user.password_changed = password_hash, clock(self._session)
         RefreshTokens(self._session).revoke_user(user_id)
         return user
 
@@ -80,7 +81,7 @@ class Users:
         """
         user = self._changing(user_id, leaves_admins=True)
         if user.disabled is None:
-            user.disabled = self._now()
+            user.disabled = clock(self._session)
         RefreshTokens(self._session).revoke_user(user_id)
         return user
 
@@ -114,9 +115,6 @@ class Users:
         if leaves_admins and user.role == "admin" and user.disabled is None and not others:
             raise Conflict(f"{user.name} is the last admin.", hint="Make somebody else admin first.")
         return user
-
-    def _now(self) -> datetime:
-        return self._session.execute(select(func.clock_timestamp())).scalar_one()
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ class RefreshTokens:
             return Redeemed("replayed", user, token.family)
         if user.disabled is not None:
             return Redeemed("disabled", user, token.family)
-        token.used = self._session.execute(select(func.clock_timestamp())).scalar_one()
+        token.used = clock(self._session)
         return Redeemed("good", user, token.family)
 
     def revoke_family(self, family: UUID) -> int:
