@@ -46,6 +46,8 @@ _ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _CONNECT_S, _ANSWER_S = 2.0, 5.0
+#: What MLflow answers to a host that it does not know, with the status 403; a port may have these digits too.
+_INVALID_HOST = "Invalid Host header"
 #: Most that one request may carry, a limit of MLflow's.
 _METRICS_AT_ONCE, _PARAMS_AT_ONCE = 1000, 100
 
@@ -236,7 +238,7 @@ class Tracking:
 
     def _unavailable(self, reason: str) -> TrackingUnavailable:
         hint = "Start it (./scripts/start.sh) or set mlflow.uri, then train again; nothing else was lost."
-        if "403" in reason or "Invalid Host" in reason:
+        if _INVALID_HOST in reason:
             hint = "Name this host in the server's --allowed-hosts, then train again."
         return TrackingUnavailable(f"MLflow at {self.uri} does not do its work: {reason.strip()}.", hint=hint)
 

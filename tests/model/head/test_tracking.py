@@ -180,6 +180,12 @@ def test_a_host_that_is_not_allowed_is_told_what_to_do(server: str) -> None:
         Tracking(server.replace("127.0.0.1", "localhost")).version_of("head-of-tests", CHAMPION)
 
 
+def test_a_port_that_looks_like_a_status_is_no_refusal() -> None:
+    with pytest.raises(TrackingUnavailable, match=r"start\.sh") as caught:
+        Tracking("http://127.0.0.1:4403").version_of("head-of-tests", CHAMPION)
+    assert "--allowed-hosts" not in str(caught.value)
+
+
 def test_no_server_is_said_within_seconds(fitted: Fitted, described: Recipe, head_folder: Path) -> None:
     started = time.monotonic()
     with pytest.raises(TrackingUnavailable, match=r"start\.sh") as caught:
