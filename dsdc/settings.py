@@ -173,7 +173,7 @@ class Train(Section):
     members: int = Field(3, ge=1, le=20)
     ngrams: int = Field(20_000, ge=10)
     topics: int = Field(300, ge=1)
-    judge_c: float = Field(20.0, gt=0)
+    judge_c: float = Field(10.0, gt=0)
     min_per_class: int = Field(4, ge=2)
 
 

@@ -53,11 +53,19 @@ def evidence_of(blocks: Mapping[str, Block]) -> Evidence:
     return EVIDENCE[int(evidence(blocks)[0])]
 
 
+def belongs(name: str, kind: Evidence) -> bool:
+    """Whether a modality is part of this evidence."""
+    return kind == "both" or (name == _IMAGE) == (kind == "image")
+
+
 def only(blocks: Mapping[str, Block], kind: Evidence) -> dict[str, Block]:
     """The same documents as if they had no other evidence."""
-    if kind == "both":
-        return dict(blocks)
-    return {name: block if (name == _IMAGE) == (kind == "image") else block.without() for name, block in blocks.items()}
+    return {name: block if belongs(name, kind) else block.without() for name, block in blocks.items()}
+
+
+def usable(kinds: Ints, kind: Evidence) -> Ints:
+    """Rows of the documents that could be judged by this evidence, from what each `[n]` is judged by."""
+    return np.flatnonzero(np.isin(kinds, (0, EVIDENCE.index(kind))))
 
 
 def fit_weights(scores: Floats, labels: Ints) -> tuple[float, ...]:

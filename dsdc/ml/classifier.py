@@ -1,8 +1,8 @@
 """The head: what is known of a document, by modality, to log-probabilities of its classes.
 
-Several components judge side by side, and `calibrate` learns how much each is worth: networks that see every modality
-at once (one component, the mean of a few that differ in their seed alone), and one linear judge for each sparse
-modality, which no network of this size reads as well as a linear model does.
+Two components judge side by side, and `calibrate` learns how much each is worth: networks (one component, the mean of
+a few that differ in their seed alone), and linear judges (`judge`), one for each kind of evidence. Both see every
+modality at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from scipy.sparse import csr_array, diags_array
 from sklearn.decomposition import TruncatedSVD
 from torch import Tensor, nn
 
-from dsdc.ml.features import Block, Floats
+from dsdc.ml import judge as judges
+from dsdc.ml.calibrate import EVIDENCE, Evidence, belongs, evidence
+from dsdc.ml.features import Block, Floats, Ints
+from dsdc.ml.judge import Judge, Waves
+from dsdc.ml.regression import Part
 from dsdc.settings import Train
 
 #: Standard deviations under this are of a constant column, which says nothing.
@@ -28,7 +32,7 @@ _LEAST_STD = 1e-6
 _LENGTH = 3.0
 #: Chance that one number of the input is dropped in training; that of a whole modality is a setting.
 _INPUT_DROPOUT = 0.2
-NETWORK = "network"
+NETWORK, JUDGE = "network", "judge"
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,14 @@ class Architecture:
     """Everything needed to build an empty head.
 
     `widths` by modality in order of reading, as they come in. `kept` is, for each sparse modality, how many of its
-    columns are read, and `topics` into how many numbers the networks get them.
+    columns are read, and `topics` into how many numbers the networks get them; `frequencies` is how many the judges
+    read each dense modality with.
     """
 
     widths: Mapping[str, int]
     kept: Mapping[str, int]
     topics: Mapping[str, int]
+    frequencies: int
     classes: int
     members: int
     hidden: int
@@ -51,23 +57,29 @@ class Architecture:
     @property
     def components(self) -> tuple[str, ...]:
         """Who judges, in the order of the scores."""
-        return NETWORK, *self.kept
+        return NETWORK, JUDGE
 
     def inputs(self) -> int:
         """Numbers that a network reads, a mask for each modality among them."""
         return sum(self.topics.get(name, width) for name, width in self.widths.items()) + len(self.widths)
+
+    def judged(self, kind: Evidence) -> dict[str, int]:
+        """Widths of the modalities that the judge of this evidence reads."""
+        return {name: width for name, width in self.widths.items() if belongs(name, kind)}
 
 
 @dataclass(frozen=True)
 class Batch:
     """Documents as a head's networks read them: `[n, width]` values by modality, `[n]` presence (0.0 or 1.0).
 
-    `judged` holds what the linear judges of the sparse modalities say: `[n, classes]` logits, 0 where missing.
+    `features` `[n, ...]` by modality are what the judges read, and `kinds` `[n]` what each document is judged by (its
+    position in `EVIDENCE`).
     """
 
     values: Mapping[str, Tensor]
     present: Mapping[str, Tensor]
-    judged: Mapping[str, Tensor]
+    features: Mapping[str, Part]
+    kinds: Ints
 
     def __getitem__(self, rows: Tensor | slice) -> Batch:
         """Some documents, for the networks alone."""
@@ -75,6 +87,7 @@ class Batch:
             {name: values[rows] for name, values in self.values.items()},
             {name: values[rows] for name, values in self.present.items()},
             {},
+            self.kinds[:0],
         )
 
     def __len__(self) -> int:
@@ -114,7 +127,7 @@ class Scale(nn.Module):
 
 
 class Counts(nn.Module):
-    """A sparse modality: tf-idf of its telling columns for a linear judge, and their topics (LSA) for the networks.
+    """A sparse modality: tf-idf of its telling columns for the linear judges, and their topics (LSA) for the networks.
 
     Weights are `(1 + log n) * idf`, rows have length 1 (Salton, Buckley 1988). Columns that occur in one training
     document only are left out; of the rest, those in most documents are kept.
@@ -123,27 +136,23 @@ class Counts(nn.Module):
     columns: Tensor
     idf: Tensor
     topics: Tensor
-    judge: Tensor
-    bias: Tensor
 
-    def __init__(self, kept: int, topics: int, classes: int) -> None:
+    def __init__(self, kept: int, topics: int) -> None:
         super().__init__()
         self.register_buffer("columns", torch.zeros(kept, dtype=torch.int64))
         self.register_buffer("idf", torch.ones(kept))
         self.register_buffer("topics", torch.zeros(kept, topics))
-        self.register_buffer("judge", torch.zeros(classes, kept))
-        self.register_buffer("bias", torch.zeros(classes))
         self.scale = Scale(topics)
 
     @classmethod
-    def fitted(cls, counts: csr_array, *, most: int, topics: int, classes: int, seed: int) -> Counts:
-        """From training documents' `[n, width]` counts; `judge` and `bias` are left to be learnt."""
+    def fitted(cls, counts: csr_array, *, most: int, topics: int, seed: int) -> Counts:
+        """From training documents' `[n, width]` counts."""
         found_in = counts.count_nonzero(axis=0)
         order = np.argsort(-found_in, kind="stable")[:most]
         columns = np.sort(order[found_in[order] >= min(2, max(1, counts.shape[0] // 2))])
         idf = np.log((1 + counts.shape[0]) / (1 + found_in[columns])) + 1
         chosen = max(0, min(topics, len(columns) - 1, counts.shape[0] - 1))
-        made = cls(len(columns), chosen, classes)
+        made = cls(len(columns), chosen)
         made.columns.copy_(torch.from_numpy(columns))
         made.idf.copy_(torch.from_numpy(idf))
         if chosen:
@@ -163,10 +172,6 @@ class Counts(nn.Module):
     def reduce(self, weighted: csr_array) -> Floats:
         """`[n, kept]` tf-idf to `[n, topics]`."""
         return np.asarray(weighted @ self.topics.numpy(), dtype=np.float32)
-
-    def score(self, weighted: csr_array) -> Floats:
-        """`[n, kept]` tf-idf to `[n, classes]` logits of the linear judge."""
-        return np.asarray(weighted @ self.judge.numpy().T + self.bias.numpy(), dtype=np.float32)
 
 
 class Member(nn.Module):
@@ -210,67 +215,91 @@ class DocumentHead(nn.Module):
         kept, topics = architecture.kept, architecture.topics
         dense = {name: width for name, width in architecture.widths.items() if name not in kept}
         self.scales = nn.ModuleDict({name: Scale(width) for name, width in dense.items()})
-        self.counts = nn.ModuleDict({name: Counts(n, topics[name], architecture.classes) for name, n in kept.items()})
+        self.counts = nn.ModuleDict({name: Counts(n, topics[name]) for name, n in kept.items()})
+        self.waves = nn.ModuleDict({name: Waves(width, architecture.frequencies) for name, width in dense.items()})
+        self.judges = nn.ModuleDict({kind: _judge(architecture, kind) for kind in EVIDENCE})
         self.members = nn.ModuleList(Member(architecture) for _ in range(architecture.members))
 
-    def sparse(self, name: str) -> Counts:
-        """The reader of one sparse modality."""
-        return cast("Counts", self.counts[name])
+    def judge(self, kind: Evidence) -> Judge:
+        """The judge of documents with this evidence."""
+        return cast("Judge", self.judges[kind])
 
     def to_device(self, device: torch.device) -> Self:
-        """Everything but the readers of what is sparse, whose products are small, and exact on the CPU."""
+        """Everything but what the judges read and do: their products are small, and exact on the CPU."""
         self.scales.to(device)
         self.members.to(device)
         for reader in self.counts.values():
             cast("Counts", reader).scale.to(device)
         return self
 
+    @torch.no_grad()
     def read(self, blocks: Mapping[str, Block]) -> Batch:
-        """Documents as the components see them, on the head's device."""
+        """Documents as the components see them; the networks' part on the head's device."""
         device = self._device()
-        values, present, judged = {}, {}, {}
+        values, present, features = {}, {}, {}
         for name in self.architecture.widths:
             block = blocks[name]
             present[name] = torch.from_numpy(block.present).to(device, torch.float32)
             if name in self.architecture.kept:
-                counts = self.sparse(name)
+                counts = cast("Counts", self.counts[name])
                 rows = counts.weigh(cast("csr_array", block.values))
-                judged[name] = torch.from_numpy(counts.score(rows)).to(device) * present[name][:, None]
-                topics = torch.from_numpy(counts.reduce(rows)).to(device)
-                values[name] = counts.scale(topics, present[name])
+                values[name] = counts.scale(torch.from_numpy(counts.reduce(rows)).to(device), present[name])
+                features[name] = judges.weighed(name, rows)
             else:
                 dense = torch.from_numpy(np.asarray(block.values)).to(device, torch.float32)
                 values[name] = self.scales[name](dense, present[name])
-        return Batch(values, present, judged)
+                waves = self.waves[name](values[name].cpu() / _LENGTH).numpy() * block.present[:, None]
+                features[name] = judges.weighed(name, waves)
+        return Batch(values, present, features, evidence(blocks))
 
     def forward(self, batch: Batch) -> Tensor:
-        """`[n, components, classes]` log-probabilities; those of a judge whose modality is missing are all equal."""
+        """`[n, components, classes]` log-probabilities."""
         networks = torch.stack([torch.log_softmax(member(batch), dim=1) for member in self.members])
         together = networks.logsumexp(dim=0) - math.log(len(self.members))
-        judged = [torch.log_softmax(logits, dim=1) for logits in batch.judged.values()]
-        return torch.stack([together, *judged], dim=1)
+        return torch.stack([together, self._judged(batch).to(together.device)], dim=1)
+
+    def parts(self, batch: Batch, kind: Evidence, rows: Ints) -> list[Part]:
+        """What the judge of this evidence reads of the documents at these rows."""
+        return [batch.features[name][rows] for name in self.architecture.judged(kind)]
+
+    def _judged(self, batch: Batch) -> Tensor:
+        """`[n, classes]` log-probabilities, of each document from the judge of what there is of it."""
+        found = torch.zeros(len(batch), self.architecture.classes)
+        for number, kind in enumerate(EVIDENCE):
+            rows = np.flatnonzero(batch.kinds == number)
+            if len(rows):
+                found[rows] = torch.from_numpy(self.judge(kind).score(self.parts(batch, kind, rows)))
+        return found
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device
 
 
+def _judge(architecture: Architecture, kind: Evidence) -> Judge:
+    width = judges.width_of(architecture.judged(kind), architecture.kept, architecture.frequencies)
+    return Judge(width, architecture.classes)
+
+
 def untrained(blocks: Mapping[str, Block], classes: int, config: Train) -> DocumentHead:
-    """A head for these training documents: readers fitted (scales, idf, topics), judges and networks still to learn."""
+    """A head for these training documents: readers fitted (scales, idf, topics) and frequencies drawn; judges and
+    networks have still to learn."""
     counts = {
         name: Counts.fitted(
             cast("csr_array", block.values)[block.present],
             most=config.ngrams,
             topics=config.topics,
-            classes=classes,
             seed=config.seed,
         )
         for name, block in blocks.items()
         if block.sparse
     }
+    widths = {name: block.width for name, block in blocks.items() if block.width}
+    documents = len(next(iter(blocks.values())).present)
     architecture = Architecture(
-        widths={name: block.width for name, block in blocks.items() if block.width},
+        widths=widths,
         kept={name: len(reader.columns) for name, reader in counts.items()},
         topics={name: reader.topics.shape[1] for name, reader in counts.items()},
+        frequencies=judges.frequencies_for(documents, len(widths.keys() - counts.keys())),
         classes=classes,
         members=config.members,
         hidden=config.hidden,
@@ -279,6 +308,9 @@ def untrained(blocks: Mapping[str, Block], classes: int, config: Train) -> Docum
     )
     head = DocumentHead(architecture)
     head.counts.update(counts)
+    generator = torch.Generator().manual_seed(config.seed)
+    for waves in head.waves.values():
+        cast("Waves", waves).draw(generator)
     for name in architecture.widths:
         block, present = blocks[name], torch.from_numpy(blocks[name].present).float()
         if name in counts:

@@ -165,12 +165,11 @@ def thresholds(
     labels: Ints, kinds: Ints, given: Mapping[Evidence, Floats], coverage: float, review_budget: float
 ) -> Thresholds:
     """From held-out scores of n documents: `[n]` right classes, `[n]` what each is judged by."""
-    usable = {kind: np.flatnonzero(np.isin(kinds, (0, number))) for number, kind in enumerate(EVIDENCE)}
-    usable["both"] = np.arange(len(labels))
-    weights = calibrate.fit_all(given, labels, usable)
+    known = {kind: calibrate.usable(kinds, kind) for kind in EVIDENCE} | {"both": np.arange(len(labels))}
+    weights = calibrate.fit_all(given, labels, known)
     floors: dict[Evidence, float] = {}
     for number, kind in enumerate(EVIDENCE):
-        those = usable[kind]
+        those = known[kind]
         judged_by = kinds if kind == "both" else np.full(len(labels), number)
         found = calibrate.probabilities(given[kind][those], weights, judged_by[those])
         floors[kind] = conformal.fit_floor(found, labels[those], coverage)

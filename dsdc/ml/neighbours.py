@@ -184,7 +184,7 @@ class NeighbourHead(nn.Module):
         widths, kept, numbers = architecture.widths, architecture.kept, architecture.numbers
         read = {modality_of(comparison) for comparison in architecture.references}
         self.readers = nn.ModuleDict(
-            {n: Counts(kept[n], 0, 0) if n in kept else Scale(width) for n, width in widths.items() if n in read}
+            {n: Counts(kept[n], 0) if n in kept else Scale(width) for n, width in widths.items() if n in read}
         )
         self.held = nn.ModuleDict()
         for comparison, references in architecture.references.items():
@@ -278,7 +278,7 @@ def _reader(block: Block, ngrams: int) -> Scale | Counts:
     """Fitted on the documents that have the modality."""
     if block.sparse:
         counts = cast("csr_array", block.values)[block.present]
-        return Counts.fitted(counts, most=ngrams, topics=0, classes=0, seed=0)
+        return Counts.fitted(counts, most=ngrams, topics=0, seed=0)
     scale = Scale(block.width)
     scale.fit(torch.from_numpy(np.asarray(block.values)).float(), torch.from_numpy(block.present).float())
     return scale

@@ -30,6 +30,8 @@ from dsdc.ml.train import AnyHead, head_bytes, scores
 from dsdc.settings import Train
 from dsdc.taxonomy import LabelClass
 
+#: Of recipes and heads; raised when heads of before can no longer be read.
+FORMAT: Literal[3] = 3
 HEAD_FILE = "head.safetensors"
 RECIPE_FILE = "recipe.json"
 _LIBRARIES = ("torch", "numpy", "scipy", "safetensors", "scikit-learn", "open-clip-torch", "pillow")
@@ -61,6 +63,7 @@ class Shape(_Part):
     widths: dict[str, int]
     kept: dict[str, int]
     topics: dict[str, int]
+    frequencies: int = Field(ge=1)
     classes: int = Field(ge=2)
     members: int = Field(ge=1)
     hidden: int = Field(ge=1)
@@ -123,7 +126,7 @@ class Origin(_Part):
 class Recipe(_Part):
     """Everything needed to serve a head and to say where it came from; `classes` are in the order of its outputs."""
 
-    format: Literal[2] = 2
+    format: Literal[3] = FORMAT
     kind: Literal["document-head", "neighbours", "zero-shot"] = "document-head"
     head_sha256: str = Field(pattern=_SHA256)
     shape: Shape | NeighbourShape
@@ -164,10 +167,15 @@ class Recipe(_Part):
 
     @classmethod
     def from_json(cls, text: bytes) -> Recipe:
-        """Raises WeightsError when it is damaged or not a recipe."""
+        """Raises WeightsError when it is damaged, not a recipe, or of another format."""
         try:
             content = json.loads(text)
             named = content.pop("recipe_sha256")
+            if content["format"] != FORMAT:
+                raise WeightsError(
+                    f"{RECIPE_FILE} is of format {content['format']}, and this version of the platform reads {FORMAT}.",
+                    hint="Train a new model (dsdc train) and promote it.",
+                )
             recipe = cls.model_validate(content)
         except (ValueError, KeyError, AttributeError, TypeError, ValidationError) as problem:
             raise WeightsError(f"{RECIPE_FILE} is damaged: {problem}", hint=_MEND) from problem

@@ -9,23 +9,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import save
-from scipy.optimize import minimize
-from scipy.sparse import csr_array
-from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from dsdc.errors import NotEnoughLabels
 from dsdc.log import get_logger
-from dsdc.ml.calibrate import Doubles
+from dsdc.ml.calibrate import EVIDENCE, usable
 from dsdc.ml.classifier import DocumentHead, untrained
 from dsdc.ml.features import Block, DocumentSet, Floats, Ints
 from dsdc.ml.neighbours import NeighbourHead
+from dsdc.ml.regression import regress
 from dsdc.settings import Train
 
 log = get_logger(__name__)
@@ -38,9 +36,6 @@ _MANY_NUMBERS = 20_000_000
 _LEAST_STEPS = 300
 #: Rows scored at once.
 _SCORED_AT_ONCE = 4096
-_JUDGE_ITERATIONS = 100
-#: Documents up to which a linear judge is learnt in axes of their own: memory grows with their number, times 20,000.
-_MOST_ROTATED = 5000
 
 
 AnyHead: TypeAlias = DocumentHead | NeighbourHead
@@ -150,21 +145,18 @@ class _Trainer:
         self.head.to_device(device)
         self.data = data
         self.loss_weights = class_weights(data.labels, len(data.classes))
-        with torch.no_grad():
-            self.batch = self.head.read(data.blocks())
+        self.batch = self.head.read(data.blocks())
         self.labels = torch.from_numpy(data.labels).to(device)
         self.weights = torch.from_numpy(self.loss_weights).to(device)
 
     def fit_judges(self) -> None:
-        """The linear judges: multinomial logistic regression, convex and so without a seed."""
-        for name in self.head.architecture.kept:
-            block, reader = self.data.blocks()[name], self.head.sparse(name)
-            labels = self.data.labels[block.present]
-            if len(labels):
-                rows = reader.weigh(cast("csr_array", block.values)[block.present])
-                slopes, bias = _regress(rows, labels, self.loss_weights, self.config.judge_c)
-                reader.judge.copy_(torch.from_numpy(slopes))
-                reader.bias.copy_(torch.from_numpy(bias))
+        """Each on the documents that have its evidence."""
+        for kind in EVIDENCE:
+            rows = usable(self.batch.kinds, kind)
+            if len(rows) and self.head.architecture.judged(kind):
+                parts = self.head.parts(self.batch, kind, rows)
+                labels = self.data.labels[rows]
+                self.head.judge(kind).learn(*regress(parts, labels, self.loss_weights, self.config.judge_c))
 
     def fit_members(self, progress: Progress | None) -> Iterator[Epoch]:
         """The networks, one after the other; the loss and rate of each epoch, counted through."""
@@ -209,50 +201,6 @@ class _Trainer:
             schedule.step()
             total += loss.detach() * len(rows)
         return float(total) / len(self.labels)
-
-
-def _regress(rows: csr_array, labels: Ints, weights: Floats, inverse_penalty: float) -> tuple[Doubles, Doubles]:
-    """`[classes, width]` slopes and `[classes]` bias of least weighted log loss with an L2 penalty on the slopes."""
-    if rows.shape[0] < min(rows.shape[1], _MOST_ROTATED):
-        turned, back = _rotated(rows)
-        slopes, bias = _descend(turned, labels, weights, inverse_penalty)
-        return slopes @ back, bias
-    return _descend(csr_array(rows, dtype=np.float64), labels, weights, inverse_penalty)
-
-
-def _rotated(rows: csr_array) -> tuple[Doubles, Doubles]:
-    """`[n, rank]` the same rows in axes of their own, and `[rank, width]` those axes.
-
-    Fewer documents than columns span no more dimensions than there are documents, and the penalty is the same in
-    whatever axes. 1,280 documents with 20,000 columns take half the time this way.
-    """
-    dense = rows.toarray().astype(np.float64)
-    variances, axes = np.linalg.eigh(dense @ dense.T)
-    kept = variances > variances[-1] * 1e-10
-    lengths = np.sqrt(variances[kept])
-    return axes[:, kept] * lengths, (axes[:, kept] / lengths).T @ dense
-
-
-def _descend(
-    rows: Doubles | csr_array, labels: Ints, weights: Floats, inverse_penalty: float
-) -> tuple[Doubles, Doubles]:
-    """As `_regress`, by L-BFGS."""
-    n, width = rows.shape
-    classes, each = len(weights), weights[labels].astype(np.float64) / len(labels)
-    truth = np.eye(classes)[labels]
-
-    def cost(flat: Doubles) -> tuple[float, Doubles]:
-        slopes, bias = flat[:-classes].reshape(classes, width), flat[-classes:]
-        logs = log_softmax(rows @ slopes.T + bias, axis=1)
-        away = (np.exp(logs) - truth) * each[:, None]
-        penalty = slopes / (inverse_penalty * n)
-        value = -(each * logs[np.arange(n), labels]).sum() + 0.5 * (slopes * penalty).sum()
-        return float(value), np.concatenate([((rows.T @ away).T + penalty).ravel(), away.sum(axis=0)])
-
-    start = np.zeros(classes * width + classes)
-    options = {"maxiter": _JUDGE_ITERATIONS, "ftol": 1e-7}
-    found = minimize(cost, start, jac=True, method="L-BFGS-B", options=options).x
-    return found[:-classes].reshape(classes, width), found[-classes:]
 
 
 def _threads(data: DocumentSet) -> int:

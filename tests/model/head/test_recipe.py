@@ -76,10 +76,17 @@ def test_a_changed_number_of_the_recipe_is_refused(folder: Path) -> None:
         load(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"recipe_sha256": "x", "format": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"recipe_sha256": "x", "format": 3}'])
 def test_what_is_no_recipe_is_refused(folder: Path, content: str) -> None:
     (folder / RECIPE_FILE).write_text(content)
     with pytest.raises(WeightsError, match="damaged"):
+        load(folder)
+
+
+def test_a_model_of_an_earlier_format_is_refused_and_it_is_said_what_to_do(folder: Path) -> None:
+    written = json.loads((folder / RECIPE_FILE).read_text())
+    (folder / RECIPE_FILE).write_text(json.dumps(written | {"format": 2}))
+    with pytest.raises(WeightsError, match=r"of format 2.*dsdc train"):
         load(folder)
 
 

@@ -182,10 +182,22 @@ def test_a_further_modality_enters_without_a_change_of_code() -> None:
     assert rich > plain + 0.2
 
 
-def test_sparse_words_are_read_by_their_own_judge_and_its_weight_is_learnt() -> None:
+def test_what_is_judged_by_the_image_alone_has_a_judge_that_learnt_from_images_alone() -> None:
+    data, fresh = clusters(640, missing=0.0), clusters(1200, seed=9, missing=0.0)
+    head = train(data, QUICK).head
+    seen = only(fresh.blocks(), "image")
+    own = scores(head, seen)[:, head.architecture.components.index("judge")]
+    head.judges["image"].load_state_dict(
+        {"slopes": head.judge("both").slopes[:, : head.judge("image").slopes.shape[1]], "bias": head.judge("both").bias}
+    )
+    borrowed = scores(head, seen)[:, 1]
+    assert _worth(np.exp(own), fresh.labels)[1] < _worth(np.exp(borrowed), fresh.labels)[1] - 0.05
+
+
+def test_sparse_words_are_read_by_the_judge_and_its_weight_is_learnt() -> None:
     data = clusters(320, noise=8.0)
     plain, worded = _fit(data), _fit(_with_words(data))
-    assert worded.components == ("network", "words")
+    assert worded.components == ("network", "judge")
     assert worded.estimate.values["accuracy"] > plain.estimate.values["accuracy"] + 0.3
     assert worded.thresholds.weights["both"][1] > 0.2
     fresh = _with_words(clusters(600, seed=4, noise=8.0), seed=9)
@@ -228,7 +240,7 @@ def test_cross_fitting_scores_every_document_once_in_its_place() -> None:
     data = clusters(160)
     folds = make_folds(data.labels, data.groups, folds=3, seed=0)
     held_out = cross_fit(data, folds, QUICK)
-    assert {kind: part.shape for kind, part in held_out.items()} == dict.fromkeys(EVIDENCE, (160, 1, len(CLASSES)))
+    assert {kind: part.shape for kind, part in held_out.items()} == dict.fromkeys(EVIDENCE, (160, 2, len(CLASSES)))
     head = train(data.take(folds[1].train), QUICK).head
     assert np.array_equal(held_out["both"][folds[1].test], scores(head, data.take(folds[1].test).blocks()))
     result = judge(data, folds, held_out, coverage=0.9, review_budget=0.1)
