@@ -14,7 +14,16 @@ from typing import Annotated, Literal
 
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -50,6 +59,22 @@ def project_root() -> Path:
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+#: Where a service is found; empty: where it listens.
+Url = Annotated[str, Field(validate_default=True)]
+
+
+def local_url(host: str, port: int) -> str:
+    """Where programs of this machine find a server that listens on `host`, which may stand for every address."""
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _own_address(given: str, others: ValidationInfo) -> str:
+    """`given`, or where the section's server listens. What is wrong with host or port is told of them."""
+    known = others.data
+    return given or (local_url(known["host"], known["port"]) if {"host", "port"} <= known.keys() else "")
 
 
 class Database(Section):
@@ -213,7 +238,7 @@ class Predict(Section):
 class Auth(Section):
     host: str = "127.0.0.1"
     port: int = 8001
-    url: str = "http://127.0.0.1:8001"
+    url: Url = ""
     issuer: str = "dsdc-auth"
     audience: str = "dsdc"
     access_minutes: int = Field(15, ge=1, le=60)
@@ -221,6 +246,8 @@ class Auth(Section):
     leeway_s: int = Field(10, ge=0, le=30)
     max_failures: int = Field(5, ge=1)
     failure_window_s: int = Field(300, ge=1)
+
+    _follows_port = field_validator("url")(_own_address)
 
 
 class Web(Section):
@@ -237,14 +264,18 @@ class Web(Section):
 class Mlflow(Section):
     host: str = "127.0.0.1"
     port: int = 5000
-    uri: str = "http://127.0.0.1:5000"
+    uri: Url = ""
+
+    _follows_port = field_validator("uri")(_own_address)
 
 
 class Airflow(Section):
     host: str = "127.0.0.1"
     port: int = 8080
-    url: str = "http://127.0.0.1:8080"
+    url: Url = ""
     openlineage: str = Field("file", pattern=r"^(off|file|https?://[^@\s]+)$")
+
+    _follows_port = field_validator("url")(_own_address)
 
     @field_validator("openlineage", mode="before")
     @classmethod
@@ -256,7 +287,7 @@ class Airflow(Section):
 class Streamlit(Section):
     host: str = "127.0.0.1"
     port: int = 8501
-    predict_url: str = "http://127.0.0.1:8000"
+    predict_url: str = ""
 
 
 class Monitoring(Section):
@@ -330,6 +361,14 @@ class Settings(BaseSettings):
     monitoring: Monitoring = Monitoring()
     logging: Logging = Logging()
     taxonomy: TaxonomySettings
+
+    @field_validator("streamlit")
+    @classmethod
+    def _finds_predict(cls, streamlit: Streamlit, others: ValidationInfo) -> Streamlit:
+        predict = others.data.get("predict")
+        if streamlit.predict_url or predict is None:
+            return streamlit
+        return streamlit.model_copy(update={"predict_url": local_url(predict.host, predict.port)})
 
     @classmethod
     def settings_customise_sources(

@@ -98,3 +98,48 @@ def test_the_root_is_found_by_its_marker(project: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("DSDC_DIR", str(deep))
     with pytest.raises(SettingsError, match="dsdc_project_root"):
         project_root()
+
+
+def addresses() -> dict[str, str]:
+    config = settings()
+    return {
+        "auth": config.auth.url,
+        "mlflow": config.mlflow.uri,
+        "airflow": config.airflow.url,
+        "predict": config.streamlit.predict_url,
+    }
+
+
+def test_a_moved_service_is_found_where_it_listens(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = {"mlflow": 5055, "predict": 8100, "auth": 8101, "airflow": 8180}
+    for name, port in ports.items():
+        monkeypatch.setenv(f"DSDC_{name.upper()}_PORT", str(port))
+    forget_settings()
+    assert addresses() == {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    monkeypatch.setenv("DSDC_AUTH_HOST", "0.0.0.0")  # noqa: S104
+    monkeypatch.setenv("DSDC_PREDICT_HOST", "::")
+    monkeypatch.setenv("DSDC_AIRFLOW_HOST", "archive.example")
+    forget_settings()
+    assert addresses() == {
+        "auth": "http://127.0.0.1:8101",
+        "mlflow": "http://127.0.0.1:5055",
+        "airflow": "http://archive.example:8180",
+        "predict": "http://[::1]:8100",
+    }
+
+
+def test_an_address_that_is_given_wins_over_the_port(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {name: f"https://{name}.example/x" for name in ("auth", "mlflow", "airflow", "predict")}
+    keys = {"auth": "AUTH_URL", "mlflow": "MLFLOW_URI", "airflow": "AIRFLOW_URL", "predict": "STREAMLIT_PREDICT_URL"}
+    for name, key in keys.items():
+        monkeypatch.setenv(f"DSDC_{key}", given[name])
+        monkeypatch.setenv(f"DSDC_{name.upper()}_PORT", "9")
+    forget_settings()
+    assert addresses() == given
+
+
+def test_of_a_bad_port_only_the_port_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSDC_PREDICT_PORT", "eight")
+    forget_settings()
+    with pytest.raises(SettingsError, match=r"valid: predict\.port: [^;]*$"):
+        settings()
