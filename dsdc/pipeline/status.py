@@ -125,7 +125,7 @@ def service_urls(config: Settings) -> dict[str, str]:
 def check_service(url: str, *, timeout_s: float = 3.0) -> str:
     """`up`, or in words why not."""
     try:
-        response = httpx.get(url, timeout=timeout_s)
+        response = httpx.get(url, timeout=timeout_s, trust_env=False)
     except httpx.HTTPError as error:
         return f"down ({type(error).__name__})"
     return "up" if response.is_success else f"answers {response.status_code}"
