@@ -155,8 +155,13 @@ def test_the_life_of_a_platform(platform: Platform) -> None:
     assert "had left behind" in platform.run("up", "--only", PROGRAMS)
     assert query("SELECT seven FROM remembered") == 7
 
+    # Stopping needs no secret.
     platform.supervisor().send_signal(signal.SIGKILL)
+    kept = (platform.root / ".secrets").rename(platform.root / "kept")
+    forget_settings()
     assert "Stopped" in platform.run("down")
+    kept.rename(platform.root / ".secrets")
+    forget_settings()
     assert not platform_processes(settings())
     assert "Nothing was running" in platform.run("down")
 

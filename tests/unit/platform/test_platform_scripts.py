@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,51 @@ def test_stopping_where_nothing_is_installed_is_no_error(checkout: Path) -> None
     done = run(checkout, "stop.sh")
     assert done.returncode == 0
     assert "nothing runs" in done.stderr
+
+
+def controlled(checkout: Path) -> None:
+    """An environment whose Python writes down what it is asked for, instead of doing it."""
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/bash\nif [ "$1" = -m ]; then echo "$@" data: $(ls data) >>{checkout}/asked; fi\n')
+    python.chmod(0o755)
+
+
+def test_stopping_needs_no_secrets(checkout: Path) -> None:
+    controlled(checkout)
+    assert not (checkout / ".secrets").exists()
+    assert run(checkout, "stop.sh").returncode == 0
+    assert (checkout / "asked").read_text().startswith("-m dsdc.cli.platform down")
+
+
+def test_hard_reset_stops_the_platform_before_it_deletes(checkout: Path) -> None:
+    controlled(checkout)
+    (checkout / "data" / "postgres").mkdir(parents=True)
+    (checkout / "data" / "postgres" / "PG_VERSION").write_text("18\n")
+    assert not (checkout / ".secrets").exists()
+    assert run(checkout, "hard_reset.sh", "--yes").returncode == 0
+    assert (checkout / "asked").read_text().startswith("-m dsdc.cli.platform down data: postgres")
+    assert not (checkout / "data" / "postgres").exists()
+
+
+def test_a_broken_environment_is_no_hindrance_unless_the_platform_runs(checkout: Path) -> None:
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/bash\nexit 1\n")
+    python.chmod(0o755)
+    (checkout / "logs" / "run").mkdir(parents=True)
+    pid = checkout / "logs" / "run" / "supervisord.pid"
+    pid.write_text(f"{os.getpid()}\n")  # left over: somebody else has this number now
+    assert run(checkout, "stop.sh").returncode == 0
+    with subprocess.Popen(["/bin/bash", "-c", "exec -a supervisord sleep 60"]) as running:
+        pid.write_text(f"{running.pid}\n")
+        while b"supervisord" not in Path(f"/proc/{running.pid}/cmdline").read_bytes().split(b"\0")[0]:
+            time.sleep(0.01)
+        done = run(checkout, "hard_reset.sh", "--yes")
+        running.kill()
+    assert done.returncode == 1
+    assert "./scripts/install.sh" in done.stderr
+    assert pid.exists()
 
 
 def test_hard_reset_deletes_nothing_when_nobody_can_answer(checkout: Path) -> None:
