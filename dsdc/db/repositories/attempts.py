@@ -272,7 +272,7 @@ class StageAttempts:
         )
         return {row[0]: row[1] for row in rows}
 
-    def by_stage(self) -> dict[tuple[str, State], int]:
+    def by_stage(self) -> dict[tuple[str, str], int]:
         """Number of inputs by stage and state, whichever processors they are or were for."""
         attempt = StageAttempt
         rows = self._session.execute(
