@@ -24,15 +24,11 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    YamlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 
 from dsdc.errors import SecretsError, SettingsError
+from dsdc.sources import PREFIX, Files, Variables, refuse_misspelt
 
 MARKER = ".dsdc_project_root"
 DatabaseRole = Literal["owner", "pipeline", "serve", "auth", "exporter", "airflow", "mlflow"]
@@ -334,7 +330,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         extra="forbid",
         frozen=True,
-        env_prefix="DSDC_",
+        env_prefix=PREFIX,
         env_nested_delimiter="_",
         env_nested_max_split=1,
     )
@@ -375,13 +371,13 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         root = project_root()
         files = [root / "config.yaml", root / "config.local.yaml"]
-        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls, files, deep_merge=True))
+        return (init_settings, Variables(settings_cls), Files(settings_cls, files, deep_merge=True))
 
     def path(self, name: Literal["to_ingest", "raw", "processed", "uploads", "rejected", "models", "logs"]) -> Path:
         """Absolute path of one of the folders under `paths`."""
@@ -495,6 +491,15 @@ def _generate(kind: str) -> str:
     return value
 
 
+def _sections() -> dict[str, list[str]]:
+    kinds = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {
+        name: list(kind.model_fields)
+        for name, kind in kinds.items()
+        if isinstance(kind, type) and issubclass(kind, Section)
+    }
+
+
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """The process's settings, read once.
@@ -503,6 +508,7 @@ def settings() -> Settings:
         SettingsError: naming each bad key and where it may be set.
     """
     root = project_root()
+    refuse_misspelt(os.environ, _sections())
     try:
         return Settings(root=root)  # the taxonomy comes from config.yaml
     except ValidationError as error:
