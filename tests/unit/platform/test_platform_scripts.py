@@ -152,6 +152,36 @@ def test_a_wrong_python_is_named_with_a_way_out(checkout: Path, tmp_path: Path) 
     assert "./scripts/prepare.sh" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("variables", "pip", "uv", "asked"),
+    [
+        ({}, "", 0, ["uv torch"]),
+        ({}, "", 1, ["uv torch", "pip torch"]),
+        ({}, "global.index-url='http://own.example'", 0, ["pip torch"]),
+        ({}, ":env:.find-links='/wheels'", 0, ["pip torch"]),
+        ({"UV_DEFAULT_INDEX": "http://own.example"}, "", 0, ["pip torch"]),
+    ],
+)
+def test_without_a_gpu_the_small_torch_is_tried_first_unless_pip_is_told_where_to_look(
+    checkout: Path, variables: dict[str, str], pip: str, uv: int, asked: list[str]
+) -> None:
+    if Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi"):
+        pytest.skip("this machine has a GPU")
+    (checkout / "logs").mkdir()
+    tools = checkout / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    note = f'case "$*" in *torch==*) echo NAME torch >>{checkout}/asked;; *\'config list\') echo "{pip}";; esac'
+    (tools / "python").write_text(f"#!/bin/bash\n{note.replace('NAME', 'pip')}\n")
+    ended = f'case "$*" in *torch==*) exit {uv};; esac'
+    (tools / "uv").write_text(f"#!/bin/bash\n{note.replace('NAME', 'uv')}\n{ended}\n")
+    (tools / "dsdc").write_text("#!/bin/bash\n")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    done = run(checkout, "install.sh", DSDC_PYTHON=sys.executable, **variables)
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "asked").read_text().splitlines() == asked
+
+
 def test_without_root_the_one_line_to_run_is_printed(checkout: Path, tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
