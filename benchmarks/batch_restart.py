@@ -118,7 +118,7 @@ class _Platform:
         until = time.monotonic() + _READY_S
         while time.monotonic() < until and process.poll() is None:
             try:
-                if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                if httpx.get(f"{url}/readyz", timeout=5, trust_env=False).status_code == 200:
                     return
             except httpx.TransportError:
                 pass

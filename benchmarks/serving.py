@@ -128,7 +128,7 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
     end, said = time.monotonic() + STARTS_WITHIN_S, "nothing"
     while time.monotonic() < end and process.poll() is None:
         try:
-            answer = httpx.get(f"{url}/readyz", timeout=10)
+            answer = httpx.get(f"{url}/readyz", timeout=10, trust_env=False)
         except httpx.TransportError:
             answer = None
         if answer is not None and answer.status_code == 200:

@@ -14,16 +14,21 @@ from typing import Annotated, Literal
 
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    YamlConfigSettingsSource,
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
 )
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 
 from dsdc.errors import SecretsError, SettingsError
+from dsdc.sources import PREFIX, Files, Variables, refuse_misspelt
 
 MARKER = ".dsdc_project_root"
 DatabaseRole = Literal["owner", "pipeline", "serve", "auth", "exporter", "airflow", "mlflow"]
@@ -50,6 +55,22 @@ def project_root() -> Path:
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+#: Where a service is found; empty: where it listens.
+Url = Annotated[str, Field(validate_default=True)]
+
+
+def local_url(host: str, port: int) -> str:
+    """Where programs of this machine find a server that listens on `host`, which may stand for every address."""
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _own_address(given: str, others: ValidationInfo) -> str:
+    """`given`, or where the section's server listens. What is wrong with host or port is told of them."""
+    known = others.data
+    return given or (local_url(known["host"], known["port"]) if {"host", "port"} <= known.keys() else "")
 
 
 class Database(Section):
@@ -213,7 +234,7 @@ class Predict(Section):
 class Auth(Section):
     host: str = "127.0.0.1"
     port: int = 8001
-    url: str = "http://127.0.0.1:8001"
+    url: Url = ""
     issuer: str = "dsdc-auth"
     audience: str = "dsdc"
     access_minutes: int = Field(15, ge=1, le=60)
@@ -221,6 +242,8 @@ class Auth(Section):
     leeway_s: int = Field(10, ge=0, le=30)
     max_failures: int = Field(5, ge=1)
     failure_window_s: int = Field(300, ge=1)
+
+    _follows_port = field_validator("url")(_own_address)
 
 
 class Web(Section):
@@ -237,14 +260,18 @@ class Web(Section):
 class Mlflow(Section):
     host: str = "127.0.0.1"
     port: int = 5000
-    uri: str = "http://127.0.0.1:5000"
+    uri: Url = ""
+
+    _follows_port = field_validator("uri")(_own_address)
 
 
 class Airflow(Section):
     host: str = "127.0.0.1"
     port: int = 8080
-    url: str = "http://127.0.0.1:8080"
+    url: Url = ""
     openlineage: str = Field("file", pattern=r"^(off|file|https?://[^@\s]+)$")
+
+    _follows_port = field_validator("url")(_own_address)
 
     @field_validator("openlineage", mode="before")
     @classmethod
@@ -256,7 +283,7 @@ class Airflow(Section):
 class Streamlit(Section):
     host: str = "127.0.0.1"
     port: int = 8501
-    predict_url: str = "http://127.0.0.1:8000"
+    predict_url: str = ""
 
 
 class Monitoring(Section):
@@ -303,7 +330,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         extra="forbid",
         frozen=True,
-        env_prefix="DSDC_",
+        env_prefix=PREFIX,
         env_nested_delimiter="_",
         env_nested_max_split=1,
     )
@@ -331,18 +358,26 @@ class Settings(BaseSettings):
     logging: Logging = Logging()
     taxonomy: TaxonomySettings
 
+    @field_validator("streamlit")
+    @classmethod
+    def _finds_predict(cls, streamlit: Streamlit, others: ValidationInfo) -> Streamlit:
+        predict = others.data.get("predict")
+        if streamlit.predict_url or predict is None:
+            return streamlit
+        return streamlit.model_copy(update={"predict_url": local_url(predict.host, predict.port)})
+
     @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         root = project_root()
         files = [root / "config.yaml", root / "config.local.yaml"]
-        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls, files, deep_merge=True))
+        return (init_settings, Variables(settings_cls), Files(settings_cls, files, deep_merge=True))
 
     def path(self, name: Literal["to_ingest", "raw", "processed", "uploads", "rejected", "models", "logs"]) -> Path:
         """Absolute path of one of the folders under `paths`."""
@@ -456,6 +491,15 @@ def _generate(kind: str) -> str:
     return value
 
 
+def _sections() -> dict[str, list[str]]:
+    kinds = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {
+        name: list(kind.model_fields)
+        for name, kind in kinds.items()
+        if isinstance(kind, type) and issubclass(kind, Section)
+    }
+
+
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """The process's settings, read once.
@@ -464,6 +508,7 @@ def settings() -> Settings:
         SettingsError: naming each bad key and where it may be set.
     """
     root = project_root()
+    refuse_misspelt(os.environ, _sections())
     try:
         return Settings(root=root)  # the taxonomy comes from config.yaml
     except ValidationError as error:

@@ -35,7 +35,7 @@ if [ "$YES" = 0 ]; then
 fi
 
 elsewhere=""
-if [ -x "$VENV/bin/python" ] && [ -e .secrets ]; then
+if can_control; then
     "$ROOT/scripts/stop.sh"
     elsewhere="$(platform data-elsewhere)"
 fi

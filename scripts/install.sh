@@ -29,6 +29,16 @@ is_installed() {
         [ "$(cat "$STAMP" 2>/dev/null)" = "$KIND $1" ]; }
 }
 
+# Without an NVIDIA GPU, PyTorch's CPU build: the usual one brings gigabytes of CUDA. Not where pip has been pointed at an
+# index or a folder of somebody's own, which decides then; and where that build cannot be had, the usual one does.
+install_small_torch() {
+    if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1; then return 1; fi
+    if "$VENV/bin/python" -m pip config list | grep -E '(index-url|find-links|no-index)=' >/dev/null; then return 1; fi
+    if env | grep -E '^UV_([A-Z_]*INDEX|FIND_LINKS|OFFLINE|TORCH_BACKEND)' >/dev/null; then return 1; fi
+    "$VENV/bin/uv" pip install -q --python "$VENV/bin/python" --torch-backend cpu "torch==$TORCH" 2>>logs/torch.log ||
+        { note "PyTorch's CPU build cannot be had (logs/torch.log); installing the usual one" && return 1; }
+}
+
 install_environment() {
     if ! "$VENV/bin/python" -c 'import pip' 2>/dev/null; then
         step "Making the Python environment .venv" "apt-get install python3-venv, remove .venv, and run this again."
@@ -42,7 +52,7 @@ install_environment() {
     "${pip[@]}" -c "$CONSTRAINTS" uv
     # First and alone: afterwards nothing replaces it, so a CPU build that pip is pointed at stays a CPU build.
     step "Installing PyTorch $TORCH (a few minutes the first time)" "Is there a network, and space on the disk?"
-    "${pip[@]}" "torch==$TORCH"
+    install_small_torch || "${pip[@]}" "torch==$TORCH"
     local extra=""
     if [ "$KIND" = test ]; then extra="[test]"; fi
     step "Installing about 300 packages" "Is there a network, and space on the disk?"

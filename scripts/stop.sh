@@ -16,7 +16,7 @@ case "${1:-}" in
 *) die "stop.sh knows no $1." "./scripts/stop.sh --help" ;;
 esac
 
-if [ ! -e .secrets ] || ! [ -x "$VENV/bin/python" ]; then
+if ! can_control; then
     note "Nothing is installed here, so nothing runs"
     exit 0
 fi

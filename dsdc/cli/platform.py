@@ -161,7 +161,7 @@ def _sign_in(name: str) -> str:
         "airflow-api-server": "admin, DSDC_SECRET_AIRFLOW_ADMIN",
         "grafana": "admin, DSDC_SECRET_GRAFANA_ADMIN",
         "streamlit": "admin, DSDC_SECRET_DSDC_ADMIN",
-        "predict": "/docs; a token from the auth service",
+        "predict": "/openapi.json; a token from the auth service",
     }.get(name, "")
 
 

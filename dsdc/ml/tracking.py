@@ -23,6 +23,7 @@ from dsdc.log import get_logger
 from dsdc.ml import plots, recipe
 from dsdc.ml.fit import Fitted
 from dsdc.ml.recipe import Recipe
+from dsdc.proxies import past_proxies
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -213,6 +214,7 @@ class Tracking:
         """A client of a server that has just answered; whatever goes wrong with it comes out as our own errors."""
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        os.environ.update(past_proxies(os.environ))
         # Imported here: MLflow starts its telemetry when imported, unless the environment says not to.
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException

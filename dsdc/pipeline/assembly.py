@@ -35,6 +35,12 @@ class Registered:
     versions: Versions
     describers: Mapping[str, int]
 
+    @property
+    def of_stages(self) -> frozenset[int]:
+        """The processors that stages apply: those that inputs are queued for."""
+        used = self.versions
+        return frozenset((self.unpack, used.render, used.text, used.clean, used.embed))
+
 
 @dataclass(frozen=True)
 class Assembly:

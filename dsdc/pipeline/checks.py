@@ -13,7 +13,7 @@ from dsdc.db.session import schema_version, transaction
 from dsdc.db.setup import alembic_config
 from dsdc.db.tables import StageAttempt
 from dsdc.errors import DatabaseError, PurposeFailed
-from dsdc.pipeline.assembly import STAGES, Assembly, assemble
+from dsdc.pipeline.assembly import Assembly, assemble
 from dsdc.pipeline.ingest import scan
 from dsdc.pipeline.purpose import open_work
 from dsdc.pipeline.status import check_service, database_check, service_urls
@@ -109,7 +109,7 @@ def _overdue(ready: Assembly, minutes: float) -> dict[str, int]:
         .where(
             StageAttempt.state.in_(("pending", "running")),
             StageAttempt.available < func.clock_timestamp() - timedelta(minutes=minutes),
-            StageAttempt.processor_id.in_({ready.stage(name).processor_id for name in STAGES}),
+            StageAttempt.processor_id.in_(ready.ids.of_stages),
         )
         .group_by(StageAttempt.stage)
     )

@@ -19,7 +19,7 @@ from dsdc.db.session import ping, schema_version, transaction
 from dsdc.db.tables import Base
 from dsdc.errors import DsdcError
 from dsdc.pipeline.assembly import STAGES, Assembly, assemble
-from dsdc.settings import Settings, settings
+from dsdc.settings import Settings, local_url, settings
 
 COUNTED = (
     "original_documents",
@@ -117,7 +117,7 @@ def service_urls(config: Settings) -> dict[str, str]:
         "mlflow": f"{config.mlflow.uri}/health",
         "auth": f"{config.auth.url}/healthz",
         "predict": f"{config.streamlit.predict_url}/readyz",
-        "streamlit": f"http://{config.streamlit.host}:{config.streamlit.port}/_stcore/health",
+        "streamlit": f"{local_url(config.streamlit.host, config.streamlit.port)}/_stcore/health",
         "prometheus": f"http://127.0.0.1:{config.monitoring.prometheus_port}/-/healthy",
     }
 
@@ -125,7 +125,7 @@ def service_urls(config: Settings) -> dict[str, str]:
 def check_service(url: str, *, timeout_s: float = 3.0) -> str:
     """`up`, or in words why not."""
     try:
-        response = httpx.get(url, timeout=timeout_s)
+        response = httpx.get(url, timeout=timeout_s, trust_env=False)
     except httpx.HTTPError as error:
         return f"down ({type(error).__name__})"
     return "up" if response.is_success else f"answers {response.status_code}"

@@ -50,6 +50,17 @@ platform() {
     "$VENV/bin/python" -m dsdc.cli.platform "$@"
 }
 
+# can_control: whether `platform` works; where its packages were never installed, nothing can have been started.
+can_control() {
+    local pid
+    if [ -x "$VENV/bin/python" ] && "$VENV/bin/python" -c 'import dsdc.cli.platform' 2>/dev/null; then return 0; fi
+    pid="$(cat logs/run/supervisord.pid 2>/dev/null)" || return 1
+    if grep -qs supervisord "/proc/$pid/cmdline"; then
+        die "The platform runs, but .venv, with which it is stopped, is damaged." "./scripts/install.sh, then this again."
+    fi
+    return 1
+}
+
 # ensure_secrets: .secrets has a strong value for every key of its template, and only its owner may read it.
 ensure_secrets() {
     local keys='s/^\(DSDC_SECRET_[A-Z0-9_]*\)=.\{20,\}$/\1/p' wanted='s/^\(DSDC_SECRET_[A-Z0-9_]*\)=.*/\1/p' lacking

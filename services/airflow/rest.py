@@ -34,7 +34,7 @@ class AirflowApi:
     """
 
     def __init__(self, config: Settings, *, timeout_s: float = 30.0) -> None:
-        self._http = httpx.Client(base_url=config.airflow.url, timeout=timeout_s)
+        self._http = httpx.Client(base_url=config.airflow.url, timeout=timeout_s, trust_env=False)
         body = {"username": ADMIN, "password": secrets().value("airflow_admin")}
         token = self._call("POST", "/auth/token", json=body)["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"

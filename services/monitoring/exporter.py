@@ -17,15 +17,15 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
+from dsdc.db.repositories.attempts import StageAttempts
 from dsdc.db.repositories.documents import Documents, RejectedDocuments
 from dsdc.db.repositories.predictions import Predictions
 from dsdc.db.session import transaction, use_role
-from dsdc.db.tables.runs import StageAttempt
 from dsdc.errors import DatabaseError, DsdcError
 from dsdc.log import configure, get_logger
+from dsdc.pipeline.assembly import STAGES, register
+from dsdc.processors.registry import configured
 from dsdc.settings import Settings, secrets, settings
 
 log = get_logger(__name__)
@@ -54,6 +54,10 @@ class DiskCollector(Collector):
 class PipelineCollector(Collector):
     """What waits and what failed, by stage; what was stored, rejected and predicted."""
 
+    def __init__(self, config: Settings) -> None:
+        self._config = config
+        self._in_use: frozenset[int] = frozenset()
+
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("dsdc_database_up", "Whether the platform's database answers")
         try:
@@ -65,10 +69,14 @@ class PipelineCollector(Collector):
         yield from (up, *families)
 
     def _families(self) -> Iterator[Metric]:
+        in_use = self._processors()
         with transaction() as session:
-            yield from _stages(session)
+            queue = StageAttempts(session)
+            yield from _ended(queue)
+            if in_use:
+                yield _waiting(queue, in_use)
             documents = GaugeMetricFamily("dsdc_documents", "Documents in the store")
-            documents.add_metric([], Documents(session).count())
+            documents.add_metric([], Documents(session).stored())
             rejected = GaugeMetricFamily("dsdc_rejected_documents", "Documents in quarantine", labels=["category"])
             for category, number in RejectedDocuments(session).by_category().items():
                 rejected.add_metric([category], number)
@@ -78,20 +86,36 @@ class PipelineCollector(Collector):
                 stored.add_metric([decision], number)
         yield from (documents, rejected, stored)
 
+    def _processors(self) -> frozenset[int]:
+        """Ids of the processors in use; empty as long as they cannot be told, for want of weights or language data."""
+        if not self._in_use:
+            try:
+                self._in_use = register(configured(self._config)).of_stages
+            except DatabaseError:
+                raise
+            except DsdcError as error:
+                log.warning("exporter.processors", error=str(error))
+        return self._in_use
 
-def _stages(session: Session) -> Iterator[Metric]:
+
+def _waiting(queue: StageAttempts, in_use: frozenset[int]) -> Metric:
+    """Only for the processors in use: what was left over by an earlier version waits for nobody."""
     pending = GaugeMetricFamily("dsdc_pipeline_pending", "Inputs that wait or are being worked on", labels=["stage"])
+    counts = queue.open_by_stage(in_use)
+    for stage in STAGES:
+        pending.add_metric([stage], counts.get(stage, 0))
+    return pending
+
+
+def _ended(queue: StageAttempts) -> Iterator[Metric]:
+    """Of all versions: a count that fell with a switch and rose with the way back would look like new failures."""
     failed = CounterMetricFamily("dsdc_pipeline_failed", "Inputs that failed for good", labels=["stage"])
     done = CounterMetricFamily("dsdc_pipeline_done", "Inputs that were processed", labels=["stage"])
-    rows = session.execute(
-        select(StageAttempt.stage, StageAttempt.state, func.count()).group_by(StageAttempt.stage, StageAttempt.state)
-    )
-    counts = {(stage, state): number for stage, state, number in rows}
+    counts = queue.by_stage()
     for stage in sorted({stage for stage, _ in counts}):
-        pending.add_metric([stage], sum(counts.get((stage, state), 0) for state in ("pending", "running")))
         failed.add_metric([stage], counts.get((stage, "failed"), 0))
-        done.add_metric([stage], sum(counts.get((stage, state), 0) for state in ("done", "skipped")))
-    yield from (pending, failed, done)
+        done.add_metric([stage], counts.get((stage, "done"), 0) + counts.get((stage, "skipped"), 0))
+    yield from (failed, done)
 
 
 def guarded(application: Wsgi, token: str) -> Wsgi:
@@ -126,7 +150,7 @@ def main() -> int:
     registry.register(DiskCollector(config))
     try:
         # Registered without being asked first: the database may come up after this process.
-        registry.register(PipelineCollector())
+        registry.register(PipelineCollector(config))
         application = guarded(make_wsgi_app(registry), secrets().value("metrics_token"))
     except DsdcError as error:
         sys.stderr.write(f"{error}\n")

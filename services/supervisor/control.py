@@ -20,6 +20,7 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from dsdc.errors import SetupError
+from dsdc.proxies import past_proxies
 from dsdc.settings import Settings
 from services.monitoring.configs import write_configs
 from services.supervisor.config import MARKER, platform_mark, run_folder, socket_path, supervisor_config
@@ -89,7 +90,7 @@ class Supervisor:
         # The folders that programs write into exist before any of them runs.
         for name in ("airflow", "mlflow"):
             (self.config.root / "data" / name).mkdir(parents=True, exist_ok=True)
-        environment = dict(os.environ) | {MARKER: platform_mark(self.config)}
+        environment = dict(os.environ) | past_proxies(os.environ) | {MARKER: platform_mark(self.config)}
         command = [str(Path(sys.executable).with_name("supervisord")), "-c", str(self.config_file)]
         done = subprocess.run(
             command, cwd=self.config.root, env=environment, stdin=subprocess.DEVNULL, check=False, capture_output=True

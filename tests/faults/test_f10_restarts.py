@@ -137,7 +137,6 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     for program in programs(settings()):
         if program.port:
             monkeypatch.setenv(program.port.variable, str(free_port()))
-    monkeypatch.setenv("DSDC_AIRFLOW_URL", f"http://127.0.0.1:{os.environ['DSDC_AIRFLOW_PORT']}")
     forget_settings()
     platform("up", "--only", ",".join(AIRFLOW))
     yield settings()

@@ -190,7 +190,6 @@ def running_platform(postgres: URL, folder: Path, **env: str) -> Iterator[Platfo
         "DSDC_DIR": str(root),
         "DSDC_DATABASE_URL": postgres.set(database=name).render_as_string(hide_password=False),
         "DSDC_AUTH_PORT": str(auth),
-        "DSDC_AUTH_URL": f"http://127.0.0.1:{auth}",
         "DSDC_PREDICT_PORT": str(predict),
         "DSDC_PREDICT_MAX_UPLOAD_MB": "1",
         "DSDC_PREDICT_QUEUE": "2",

@@ -36,7 +36,7 @@ def fuzzed(platform: Platform) -> Iterator[dict[str, str]]:
     ports = {name: free_port() for name in SERVICES}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     env = {f"DSDC_{name.upper()}_PORT": str(port) for name, port in ports.items()}
-    env |= {"DSDC_AUTH_URL": urls["auth"], "DSDC_AUTH_MAX_FAILURES": "1000000"}
+    env |= {"DSDC_AUTH_MAX_FAILURES": "1000000"}
     started = [
         platform.start("services.auth", "fuzzed-auth.log", urls["auth"], **env),
         platform.start("tests.services.stand_in_predict", "fuzzed-predict.log", urls["predict"], **env),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -269,6 +269,23 @@ class StageAttempts:
             select(StageAttempt.state, func.count())
             .where(StageAttempt.stage == stage, StageAttempt.processor_id == processor_id)
             .group_by(StageAttempt.state)
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def by_stage(self) -> dict[tuple[str, str], int]:
+        """Number of inputs by stage and state, whichever processors they are or were for."""
+        attempt = StageAttempt
+        rows = self._session.execute(
+            select(attempt.stage, attempt.state, func.count()).group_by(attempt.stage, attempt.state)
+        )
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    def open_by_stage(self, processor_ids: Collection[int]) -> dict[str, int]:
+        """How many inputs are pending or claimed for these processors, by stage."""
+        rows = self._session.execute(
+            select(StageAttempt.stage, func.count())
+            .where(StageAttempt.state.in_(["pending", "running"]), StageAttempt.processor_id.in_(processor_ids))
+            .group_by(StageAttempt.stage)
         )
         return {row[0]: row[1] for row in rows}
 

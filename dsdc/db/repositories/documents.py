@@ -165,8 +165,10 @@ class Documents:
             select(Sighting).where(Sighting.document_id == document_id).order_by(Sighting.id)
         ).all()
 
-    def count(self) -> int:
-        return self._session.scalar(select(func.count()).select_from(OriginalDocument)) or 0
+    def stored(self) -> int:
+        """How many documents are in the store: neither rejected nor forgotten."""
+        query = select(func.count()).select_from(OriginalDocument).where(OriginalDocument.state == "stored")
+        return self._session.scalar(query) or 0
 
 
 @dataclass(frozen=True)

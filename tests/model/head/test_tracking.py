@@ -73,6 +73,14 @@ def registered(server: str, fitted: Fitted, described: Recipe, head_folder: Path
     )
 
 
+def test_no_proxy_is_asked_for_a_server_on_loopback(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{_free_port()}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "elsewhere.example")
+    with pytest.raises(NotFound):
+        Tracking(server).version_of("nobody", CHAMPION)
+
+
 def test_the_run_holds_parameters_curves_metrics_figures_reports_and_the_head(
     server: str, registered: Registered, fitted: Fitted, described: Recipe
 ) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,51 @@ def test_stopping_where_nothing_is_installed_is_no_error(checkout: Path) -> None
     assert "nothing runs" in done.stderr
 
 
+def controlled(checkout: Path) -> None:
+    """An environment whose Python writes down what it is asked for, instead of doing it."""
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/bash\nif [ "$1" = -m ]; then echo "$@" data: $(ls data) >>{checkout}/asked; fi\n')
+    python.chmod(0o755)
+
+
+def test_stopping_needs_no_secrets(checkout: Path) -> None:
+    controlled(checkout)
+    assert not (checkout / ".secrets").exists()
+    assert run(checkout, "stop.sh").returncode == 0
+    assert (checkout / "asked").read_text().startswith("-m dsdc.cli.platform down")
+
+
+def test_hard_reset_stops_the_platform_before_it_deletes(checkout: Path) -> None:
+    controlled(checkout)
+    (checkout / "data" / "postgres").mkdir(parents=True)
+    (checkout / "data" / "postgres" / "PG_VERSION").write_text("18\n")
+    assert not (checkout / ".secrets").exists()
+    assert run(checkout, "hard_reset.sh", "--yes").returncode == 0
+    assert (checkout / "asked").read_text().startswith("-m dsdc.cli.platform down data: postgres")
+    assert not (checkout / "data" / "postgres").exists()
+
+
+def test_a_broken_environment_is_no_hindrance_unless_the_platform_runs(checkout: Path) -> None:
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/bash\nexit 1\n")
+    python.chmod(0o755)
+    (checkout / "logs" / "run").mkdir(parents=True)
+    pid = checkout / "logs" / "run" / "supervisord.pid"
+    pid.write_text(f"{os.getpid()}\n")  # left over: somebody else has this number now
+    assert run(checkout, "stop.sh").returncode == 0
+    with subprocess.Popen(["/bin/bash", "-c", "exec -a supervisord sleep 60"]) as running:
+        pid.write_text(f"{running.pid}\n")
+        while b"supervisord" not in Path(f"/proc/{running.pid}/cmdline").read_bytes().split(b"\0")[0]:
+            time.sleep(0.01)
+        done = run(checkout, "hard_reset.sh", "--yes")
+        running.kill()
+    assert done.returncode == 1
+    assert "./scripts/install.sh" in done.stderr
+    assert pid.exists()
+
+
 def test_hard_reset_deletes_nothing_when_nobody_can_answer(checkout: Path) -> None:
     kept = checkout / "data" / "raw" / "document"
     kept.parent.mkdir(parents=True)
@@ -104,6 +150,36 @@ def test_a_wrong_python_is_named_with_a_way_out(checkout: Path, tmp_path: Path) 
     assert done.returncode == 1
     assert "Python 3.11 is needed" in done.stderr
     assert "./scripts/prepare.sh" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "pip", "uv", "asked"),
+    [
+        ({}, "", 0, ["uv torch"]),
+        ({}, "", 1, ["uv torch", "pip torch"]),
+        ({}, "global.index-url='http://own.example'", 0, ["pip torch"]),
+        ({}, ":env:.find-links='/wheels'", 0, ["pip torch"]),
+        ({"UV_DEFAULT_INDEX": "http://own.example"}, "", 0, ["pip torch"]),
+    ],
+)
+def test_without_a_gpu_the_small_torch_is_tried_first_unless_pip_is_told_where_to_look(
+    checkout: Path, variables: dict[str, str], pip: str, uv: int, asked: list[str]
+) -> None:
+    if Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi"):
+        pytest.skip("this machine has a GPU")
+    (checkout / "logs").mkdir()
+    tools = checkout / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    note = f'case "$*" in *torch==*) echo NAME torch >>{checkout}/asked;; *\'config list\') echo "{pip}";; esac'
+    (tools / "python").write_text(f"#!/bin/bash\n{note.replace('NAME', 'pip')}\n")
+    ended = f'case "$*" in *torch==*) exit {uv};; esac'
+    (tools / "uv").write_text(f"#!/bin/bash\n{note.replace('NAME', 'uv')}\n{ended}\n")
+    (tools / "dsdc").write_text("#!/bin/bash\n")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    done = run(checkout, "install.sh", DSDC_PYTHON=sys.executable, **variables)
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "asked").read_text().splitlines() == asked
 
 
 def test_without_root_the_one_line_to_run_is_printed(checkout: Path, tmp_path: Path) -> None:
