@@ -307,20 +307,27 @@ def _unreachable(service: str, url: object, error: httpx.HTTPError) -> ServiceUn
 
 
 class Client:
-    """The client for programs that block. Threads may share one."""
+    """The client for programs that block. Threads may share one. `headers` go with every request."""
 
-    def __init__(self, auth_url: str, predict_url: str, *, timeout: httpx.Timeout = TIMEOUT) -> None:
+    def __init__(
+        self,
+        auth_url: str,
+        predict_url: str,
+        *,
+        timeout: httpx.Timeout = TIMEOUT,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._http = {
-            "auth": httpx.Client(base_url=auth_url, timeout=timeout, trust_env=False),
-            "predict": httpx.Client(base_url=predict_url, timeout=timeout, trust_env=False),
+            "auth": httpx.Client(base_url=auth_url, timeout=timeout, headers=headers, trust_env=False),
+            "predict": httpx.Client(base_url=predict_url, timeout=timeout, headers=headers, trust_env=False),
         }
         self._session = _Session()
         self._renewing = threading.Lock()
 
     @classmethod
-    def from_settings(cls, config: Settings | None = None) -> Client:
+    def from_settings(cls, config: Settings | None = None, *, headers: Mapping[str, str] | None = None) -> Client:
         config = config or settings()
-        return cls(config.auth.url, config.streamlit.predict_url)
+        return cls(config.auth.url, config.streamlit.predict_url, headers=headers)
 
     def __enter__(self) -> Client:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from fastapi import Request
 
-from dsdc.settings import settings
+from dsdc.settings import secrets, settings
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -17,6 +18,10 @@ Network = IPv4Network | IPv6Network
 # More proxies than anybody has in a row; who sends more entries gains nothing by it.
 MAX_HOPS = 16
 MAX_CHARS = 1024
+
+#: Whoever shows DSDC_SECRET_PROXY_TOKEN here is a trusted proxy, wherever it runs. So the web page is believed on a
+#: machine whose other programs, and whoever comes through them, share its address and are not.
+PROXY_TOKEN_HEADER = "X-DSDC-Proxy-Token"  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,24 @@ def request_id(request: Request) -> str | None:
 
 
 def origin_of(request: Request) -> Origin:
-    """The client, as far as it can be known: X-Forwarded-For counts only from `web.trusted_proxies`."""
+    """The client, as far as it can be known.
+
+    X-Forwarded-For counts only from `web.trusted_proxies`, and from whoever shows the proxies' token.
+    """
     peer = _parsed(request.client.host.partition("%")[0]) if request.client else None
     forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
-    client = client_address(peer, forwarded, settings().web.trusted_proxies)
+    trusted: Sequence[Network] = settings().web.trusted_proxies
+    if peer is not None and _shows_token(request):
+        trusted = (*trusted, ipaddress.ip_network(peer))
+    client = client_address(peer, forwarded, trusted)
     return Origin(str(client) if client else None, request_id(request))
+
+
+def _shows_token(request: Request) -> bool:
+    given, wanted = request.headers.get(PROXY_TOKEN_HEADER), secrets().values.get("proxy_token")
+    if given is None or wanted is None:
+        return False
+    return hmac.compare_digest(given.encode(), wanted.get_secret_value().encode())
 
 
 def client_address(peer: Address | None, forwarded: str, trusted: Sequence[Network]) -> Address | None:

@@ -14,6 +14,7 @@ from dsdc.db.repositories.predictions import Predictions
 from dsdc.db.session import transaction
 from dsdc.db.tables import Prediction as PredictionRow
 from dsdc.errors import Conflict, NoChampion, NotFound
+from dsdc.pipeline import labelling
 from dsdc.web.contract import LabelGiven, Neighbour, Prediction, Ranked, Similar
 from dsdc.web.guard import Caller
 
@@ -92,8 +93,7 @@ def label_prediction(prediction_id: UUID, label: str, *, taxonomy: str, author: 
 def label_document(document_id: str, label: str, *, taxonomy: str, author: str) -> LabelGiven:
     """A person's word about a document; NotFound where it is not stored."""
     with transaction("serve") as session:
-        _require_stored(Documents(session), document_id)
-        label_id = Labels(session).add(document_id, label, taxonomy=taxonomy, source="human", author=author)
+        label_id = labelling.label_document(session, document_id, label, taxonomy=taxonomy, author=author)
     return LabelGiven(label_id=label_id, document_id=document_id, label=label, source="human", author=author)
 
 
@@ -105,7 +105,7 @@ def similar_to(document_id: str, *, model: str, taxonomy: str, limit: int) -> Si
         NoChampion: nothing has been trained, so no space is chosen.
     """
     with transaction("serve") as session:
-        _require_stored(Documents(session), document_id)
+        labelling.require_stored(session, document_id)
         versions = _champions_versions(session, model)
         found = Embeddings(session).similar_documents(document_id, versions, taxonomy=taxonomy, limit=limit)
     return Similar(document_id=document_id, neighbours=[Neighbour.model_validate(n.as_dict()) for n in found])
@@ -119,8 +119,3 @@ def _champions_versions(session: Session, model: str) -> Versions:
         raise NoChampion
     used = snapshot.processors
     return Versions(render=used["render"], text=used["text"], clean=used["clean"], embed=used["embed"])
-
-
-def _require_stored(documents: Documents, document_id: str) -> None:
-    if documents.states([document_id]).get(document_id) != "stored":
-        raise NotFound("There is no such document.")

@@ -25,19 +25,39 @@ def show(config: Settings, desk: work.Work, document: work.Document) -> None:
         if document.prediction is not None:
             _answer(config, desk, document, document.prediction)
         elif document.error is not None:
-            st.error(explain(document.error), icon=":material/error:")
+            _failed(document, document.error)
+
+
+def _failed(document: work.Document, error: DsdcError) -> None:
+    """What went wrong, and another try unless the file itself is at fault."""
+    st.error(explain(error), icon=":material/error:")
+    if not isinstance(error, DocumentError) and st.button(
+        "Try again", icon=":material/refresh:", key=f"again-{document.id}"
+    ):
+        document.error = None
+        st.rerun()
 
 
 def _page(config: Settings, document: work.Document) -> None:
     if document.preview is None:
         try:
             document.preview = render(document.data, config)
-        except DocumentError as error:
+        except DsdcError as error:
             document.preview = error
     if isinstance(document.preview, Preview) and document.preview.pages:
         _pages(document, document.preview)
-    else:
+    elif isinstance(document.preview, Preview | DocumentError):
         st.html(markup.empty("No preview", "No page of this file can be shown."))
+    else:
+        _undrawn(document)
+
+
+def _undrawn(document: work.Document) -> None:
+    """The pages could not be drawn this time, which says nothing about the file."""
+    st.html(markup.empty("No preview", "The pages could not be drawn just now."))
+    if st.button("Draw the pages again", icon=":material/refresh:", type="tertiary", key=f"draw-{document.id}"):
+        document.preview = None
+        st.rerun()
 
 
 def _pages(document: work.Document, preview: Preview) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 from dsdc.client import Client
 from dsdc.errors import DsdcError
 from dsdc.settings import Settings
-from services.streamlit import markup, work
+from services.streamlit import browser, markup, work
 from services.streamlit.problems import explain
 
 
@@ -32,7 +32,7 @@ def _sign_in(config: Settings, user: str, password: str) -> None:
     if not user or not password:
         st.warning("Enter your user name and your password.", icon=":material/edit:")
         return
-    client = Client.from_settings(config)
+    client = Client.from_settings(config, headers=browser.forwarding())
     try:
         with st.spinner("Signing in …"):
             client.sign_in(user, password)

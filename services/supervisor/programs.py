@@ -127,26 +127,12 @@ def _services(config: Settings) -> tuple[Program, ...]:
         ),
         Program(
             "streamlit",
-            _streamlit(config),
+            _module("services.streamlit.launch"),
             priority=42,
             port=Port(config.streamlit.port, "streamlit.port"),
             health=Health(f"http://127.0.0.1:{config.streamlit.port}/_stcore/health"),
             title="Web page",
         ),
-    )
-
-
-def _streamlit(config: Settings) -> tuple[str, ...]:
-    return _module(
-        "streamlit",
-        "run",
-        str(config.root / "services" / "streamlit" / "app.py"),
-        f"--server.address={config.streamlit.host}",
-        f"--server.port={config.streamlit.port}",
-        f"--server.maxUploadSize={config.predict.max_upload_mb}",
-        "--server.headless=true",
-        "--server.fileWatcherType=none",
-        "--browser.gatherUsageStats=false",
     )
 
 

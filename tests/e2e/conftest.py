@@ -46,10 +46,9 @@ def platform(postgres: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def web(platform: Platform) -> Iterator[Web]:
     """The page, started as the platform starts it."""
     port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", str(APP), f"--server.port={port}"]
-    command += ["--server.address=127.0.0.1", "--server.headless=true", "--server.fileWatcherType=none"]
+    command, env = [sys.executable, "-m", "services.streamlit.launch"], {"DSDC_STREAMLIT_PORT": str(port)}
     with (platform.root / "logs" / "streamlit.log").open("ab") as out:
-        started = subprocess.Popen(command, cwd=ROOT, env=os.environ | platform.env, stdout=out, stderr=out)
+        started = subprocess.Popen(command, cwd=ROOT, env=os.environ | platform.env | env, stdout=out, stderr=out)
     with httpx.Client(timeout=5, trust_env=False) as client:
         for _ in range(300):
             try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from services.supervisor.ports import free_port
 from tests.e2e.conftest import APP
 from tests.projects import forget_settings
 from tests.services.platforms import MODEL, Platform
@@ -102,3 +104,48 @@ def test_the_sidebar_names_the_model(app: AppTest, platform: Platform) -> None:
     assert f"<dd>{MODEL}</dd>" in facts
     assert "<dt>Version</dt><dd>1</dd>" in facts
     assert "<dt>Classes</dt><dd>3</dd>" in facts
+
+
+def test_what_met_a_service_that_was_away_can_be_sent_again(
+    platform: Platform, samples: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with platform.here():
+        monkeypatch.setenv("DSDC_STREAMLIT_PREDICT_URL", url)
+        forget_settings()
+        app = AppTest.from_file(str(APP), default_timeout=60).run()
+        sign_in(app, "the-viewer", platform.passwords["the-viewer"])
+        app.file_uploader[0].set_value(("letter-81.pdf", samples["pdf-text"].read_bytes(), "application/pdf")).run()
+        assert "does not answer" in app.error[0].value
+        platform.start("tests.e2e.stand_in_predict", "later.log", url, DSDC_PREDICT_PORT=str(port))
+        assert app.run().error, "nothing is sent again unasked"
+        button(app, "Try again")
+        assert not app.error
+        assert "81.0\u00a0%" in html(app)
+
+
+def test_what_is_wrong_with_the_file_is_not_tried_again(app: AppTest, platform: Platform) -> None:
+    sign_in(app, "the-viewer", platform.passwords["the-viewer"])
+    app.file_uploader[0].set_value(("notes.pdf", b"dear diary, " * 40, "application/pdf")).run()
+    assert app.error
+    assert not [b for b in app.button if "again" in b.label]
+
+
+def test_a_parser_that_dies_costs_the_preview_alone(
+    app: AppTest, platform: Platform, samples: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = tmp_path / "python"
+    dying.write_text("#!/bin/sh\nsleep 0.2\nkill -SEGV $$\n")
+    dying.chmod(0o755)
+    sign_in(app, "the-viewer", platform.passwords["the-viewer"])
+    with monkeypatch.context() as sabotage:
+        sabotage.setattr(sys, "executable", str(dying))  # what child processes are started with
+        app.file_uploader[0].set_value(("letter-82.pdf", samples["pdf-text"].read_bytes(), "application/pdf")).run()
+        assert not app.exception
+        assert "No preview" in html(app)
+        assert "82.0\u00a0%" in html(app)
+    button(app, "Draw the pages again")
+    assert not app.exception
+    assert "No preview" not in html(app)
+    assert "82.0\u00a0%" in html(app)

@@ -169,6 +169,7 @@ def test_people_read_a_table(archive: Settings, monkeypatch: pytest.MonkeyPatch)
     assert "Of 24 labels that" in shown
     assert "memo0.png" in shown
     assert labels["memo0.png"].document_id[:12] in shown
+    assert "dsdc labels set ID CLASS" in shown
 
 
 def test_without_a_champion_or_its_answers_it_is_said(archive: Settings) -> None:

@@ -12,6 +12,8 @@ import httpx
 import psutil
 import pytest
 
+from dsdc.settings import secrets
+from dsdc.web.origin import PROXY_TOKEN_HEADER
 from services.supervisor.ports import free_port
 from tests.services.platforms import Platform
 
@@ -92,6 +94,22 @@ def test_what_a_client_claims_before_the_gateways_word_is_not_believed(gateway: 
     name = f"nobody-{uuid4().hex[:8]}"
     statuses = [through(gateway, f"10.0.0.{i}, 203.0.113.3", username=name, password="wrong") for i in range(5)]
     assert statuses == [401, 401, 401, 429, 429]
+
+
+def test_the_web_page_is_believed_by_its_token_wherever_it_runs(platform: Platform, strict: tuple[str, int]) -> None:
+    with platform.here():
+        token = secrets().value("proxy_token")
+    name = platform.user("viewer")
+
+    def through_the_page(browser: str, password: str, shown: str) -> int:
+        headers = {"X-Forwarded-For": browser, PROXY_TOKEN_HEADER: shown}
+        form = {"username": name, "password": password}
+        return httpx.post(f"{strict[0]}/token", data=form, headers=headers, timeout=30).status_code
+
+    assert [through_the_page("203.0.113.8", "wrong", token) for _ in range(4)] == [401, 401, 401, 429]
+    assert through_the_page("203.0.113.9", platform.passwords[name], token) == 200
+    forged = [through_the_page(f"203.0.113.{i}", "wrong", token[::-1]) for i in range(10, 14)]
+    assert forged == [401, 401, 401, 429]
 
 
 def test_a_client_with_many_ipv6_addresses_is_one(gateway: httpx.Client) -> None:

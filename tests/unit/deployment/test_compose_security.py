@@ -86,7 +86,7 @@ def test_stores_are_out_of_reach() -> None:
 
 
 def test_clients_are_told_apart_by_the_gateways_word_alone() -> None:
-    """Its address is fixed, no other container can get it, and it is all that auth and predict believe."""
+    """Its address is fixed, no other container can get it, and it is all that those behind it believe."""
     front = read(TOP)["networks"]["front-tier"]["ipam"]["config"][0]
     subnet, others = (ipaddress.ip_network(defaults(front[key])) for key in ("subnet", "ip_range"))
     gateway = ipaddress.ip_address(defaults(services()["gateway"]["networks"]["front-tier"]["ipv4_address"]))
@@ -94,8 +94,8 @@ def test_clients_are_told_apart_by_the_gateways_word_alone() -> None:
     assert others.subnet_of(subnet)
     assert gateway not in others
     believed = {name: environment(service).get("DSDC_WEB_TRUSTED_PROXIES") for name, service in services().items()}
-    assert {name for name, value in believed.items() if value} == {"auth", "predict"}
-    for name in ("auth", "predict"):
+    assert {name for name, value in believed.items() if value} == {"auth", "predict", "streamlit"}
+    for name in ("auth", "predict", "streamlit"):
         assert json.loads(str(believed[name])) == [f"{gateway}/32"]
 
 
@@ -110,7 +110,8 @@ def test_each_container_gets_the_secrets_of_its_own_role() -> None:
     assert holders["database_exporter"] == {"postgres-exporter", "setup"}
     assert holders["database_mlflow"] == {"mlflow", "setup"}
     assert holders["gateway_users"] == {"gateway"}
-    assert "secrets" not in services()["streamlit"]
+    assert holders["proxy_token"] == {"auth", "predict", "streamlit"}
+    assert services()["streamlit"]["secrets"] == ["proxy_token"]
     keys = {name for name, service in EVERY for volume in service.get("volumes", []) if volume.startswith("auth-keys:")}
     assert keys == {"auth", "volumes"}
 

@@ -18,6 +18,7 @@ from services.airflow.environment import airflow_environment
 from services.base.entrypoint import container_environment
 from services.base.prepare import secret_files
 from services.mlflow.container import container_command
+from services.streamlit.launch import streamlit_command
 from tests.compose_model import TOP, environment, own_services, read
 from tests.projects import ROOT, forget_settings
 
@@ -118,12 +119,20 @@ def test_mlflow_answers_to_its_name_alone(enter: Any) -> None:
     assert ",0." not in hosts
 
 
+def test_the_page_believes_the_gateway_alone_and_is_believed(enter: Any) -> None:
+    config, _ = enter("streamlit")
+    command = streamlit_command(config)
+    assert "--server.address=0.0.0.0" in command.arguments
+    assert command.variables["FORWARDED_ALLOW_IPS"] == "172.31.253.10/32"
+    assert list(secrets().values) == ["proxy_token"]
+
+
 @pytest.mark.parametrize(
     ("name", "roles", "needed"),
     [
         ("setup", get_args(DatabaseRole), ("s3_access", "s3_secret", "dsdc_admin", "airflow_admin")),
-        ("auth", ("auth",), ("metrics_token",)),
-        ("predict", ("serve",), ("s3_access", "s3_secret", "metrics_token")),
+        ("auth", ("auth",), ("metrics_token", "proxy_token")),
+        ("predict", ("serve",), ("s3_access", "s3_secret", "metrics_token", "proxy_token")),
         ("airflow-worker-cpu", ("pipeline", "airflow"), ("s3_access", "s3_secret")),
         ("airflow-worker-gpu", ("pipeline", "airflow"), ("s3_access", "s3_secret")),
         ("pipeline-exporter", ("pipeline",), ("metrics_token",)),
@@ -140,4 +149,4 @@ def test_each_reaches_the_database_as_its_own_role(name: str, roles: Any, needed
 def test_a_service_knows_no_other_role(enter: Any) -> None:
     config, _ = enter("predict")
     assert config.owner_url().password is None
-    assert sorted(secrets().values) == ["database_serve", "metrics_token", "s3_access", "s3_secret"]
+    assert sorted(secrets().values) == ["database_serve", "metrics_token", "proxy_token", "s3_access", "s3_secret"]

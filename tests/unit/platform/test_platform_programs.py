@@ -20,6 +20,7 @@ from services.airflow.environment import airflow_environment
 from services.mlflow.launch import mlflow_command
 from services.monitoring import configs
 from services.monitoring.launch import COMMANDS
+from services.streamlit.launch import streamlit_command
 from services.supervisor.config import SOCKET_PATH_LIMIT, socket_path, supervisor_config
 from services.supervisor.control import select
 from services.supervisor.ports import Port, free_port, is_free, require_free
@@ -77,7 +78,7 @@ def test_an_unknown_program_is_refused_by_name(project: Path) -> None:
 def test_no_command_line_holds_a_secret(project: Path) -> None:
     config = settings()
     lines = [part for program in programs(config) for part in program.command]
-    lines += mlflow_command(config).arguments
+    lines += [*mlflow_command(config).arguments, *streamlit_command(config).arguments]
     for name, command in COMMANDS.items():
         if name != "grafana":
             lines += command(config).arguments

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsdc.errors import SettingsError
-from dsdc.settings import settings
-from dsdc.web.origin import MAX_CHARS, MAX_HOPS, Origin, client_address, origin_of
+from dsdc.settings import secrets, settings
+from dsdc.web.origin import MAX_CHARS, MAX_HOPS, PROXY_TOKEN_HEADER, Origin, client_address, origin_of
 from tests.projects import forget_settings
 
 PROXY = "10.9.0.2"
@@ -87,8 +87,10 @@ def test_a_house_with_a_million_addresses_is_one() -> None:
     assert Origin(None, None).household is None
 
 
-def request(peer: tuple[str, int] | None, *forwarded: str) -> Request:
+def request(peer: tuple[str, int] | None, *forwarded: str, token: str | None = None) -> Request:
     headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
+    if token is not None:
+        headers.append((PROXY_TOKEN_HEADER.lower().encode(), token.encode()))
     return Request({"type": "http", "client": peer, "headers": headers, "state": {"request_id": "r"}})
 
 
@@ -102,6 +104,21 @@ def test_requests_follow_the_setting(project: Path, monkeypatch: pytest.MonkeyPa
     assert origin_of(request(("fe80::1%eth0", 1))).address == "fe80::1"
     assert origin_of(request(None, "203.0.113.1")).address is None
     assert origin_of(request(("/run/socket", 1), "203.0.113.1")).address is None
+
+
+def test_who_shows_the_proxies_token_is_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, token = ("127.0.0.1", 1), secrets().value("proxy_token")
+    assert origin_of(request(page, "203.0.113.1", token=token)).address == "203.0.113.1"
+    assert origin_of(request(page, "1.2.3.4, 203.0.113.1", token=token)).address == "203.0.113.1"
+    assert origin_of(request(page, token=token)).address == "127.0.0.1"
+    assert origin_of(request(("::1", 1), "203.0.113.1", token=token)).address == "203.0.113.1"
+    for other in ("", "wrong", token[:-1], f"{token}x", "Ä", "${DSDC_SECRET_PROXY_TOKEN}"):
+        assert origin_of(request(page, "203.0.113.1", token=other)).address == "127.0.0.1"
+    kept = [line for line in (project / ".secrets").read_text().splitlines() if "PROXY_TOKEN" not in line]
+    (project / ".secrets").write_text("\n".join(kept))
+    forget_settings()
+    for other in ("", "None", token):  # no secret is known: nobody can show it
+        assert origin_of(request(page, "203.0.113.1", token=other)).address == "127.0.0.1"
 
 
 @pytest.mark.parametrize("value", ['["0.0.0.0/0"]', '["::/0"]', '["10.9.0.2/24"]', '["gateway"]', '["10.9.0.2/33"]'])
