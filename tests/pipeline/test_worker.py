@@ -12,7 +12,7 @@ from sqlalchemy import text
 from dsdc.db.repositories.attempts import StageAttempts
 from dsdc.db.repositories.documents import Documents, NewDocument
 from dsdc.db.session import transaction
-from dsdc.errors import StorageError
+from dsdc.errors import DatabaseUnavailable, StorageError
 from dsdc.pipeline.assembly import STAGES, Assembly, bind, register
 from dsdc.pipeline.worker import run_stage
 from dsdc.processors.registry import ProcessorSet
@@ -140,6 +140,24 @@ def test_a_fault_of_the_platform_ends_the_worker_and_costs_no_document(
             run_stage("render", assembly=assembly)
     assert scalar("SELECT count(*) FROM stage_attempts WHERE state = 'running'") == 0
     assert run_stage("render", assembly=assembly).done == 5
+
+
+def test_a_database_that_is_too_slow_ends_the_worker_and_costs_no_document(
+    database: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document, _ = add(open_storage(database), "one\ntwo", "three")
+    monkeypatch.setenv("DSDC_DATABASE_STATEMENT_TIMEOUT_S", "1")
+    monkeypatch.setenv("DSDC_DATABASE_PATIENCE_S", "0")
+    monkeypatch.setenv("DSDC_PIPELINE_MAX_ATTEMPTS", "1")
+    forget_settings()
+    assembly = build(database)
+    with transaction("owner") as other:
+        other.execute(text("LOCK TABLE processed_images IN EXCLUSIVE MODE"))
+        with pytest.raises(DatabaseUnavailable, match="statement timeout"):
+            run_stage("render", assembly=assembly)
+    assert _rows("SELECT DISTINCT state, failures FROM stage_attempts") == [("pending", 0)]
+    assert scalar(f"SELECT state FROM original_documents WHERE id = '{document}'") == "stored"
+    assert run_stage("render", assembly=assembly).done == 2
 
 
 def test_a_long_document_is_recorded_in_pieces_and_resumed(database: Settings, monkeypatch) -> None:
