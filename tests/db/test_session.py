@@ -16,7 +16,7 @@ def test_a_statement_that_takes_too_long_says_so(database: Settings, monkeypatch
     monkeypatch.setenv("DSDC_DATABASE_STATEMENT_TIMEOUT_S", "1")
     forget_settings()
     with (
-        pytest.raises(DatabaseUnavailable, match="statement timeout.*statement_timeout_s") as raised,
+        pytest.raises(DatabaseUnavailable, match=r"statement timeout.*statement_timeout_s") as raised,
         transaction() as s,
     ):
         s.execute(text("SELECT pg_sleep(30)"))
