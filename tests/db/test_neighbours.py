@@ -17,6 +17,7 @@ from dsdc.db.repositories.labels import Labels
 from dsdc.db.repositories.neighbours import Neighbours
 from dsdc.db.repositories.pages import PageRow, ProcessedImages
 from dsdc.db.repositories.processors import Processors
+from dsdc.db.repositories.vector_index import VectorIndex
 from dsdc.db.session import transaction
 from dsdc.settings import Settings
 
@@ -35,7 +36,7 @@ def archive(database: Settings) -> Archive:
     with transaction() as session:
         register = Processors(session).register
         made = Archive(*(register(stage, stage, "1", stage[0] * 64, {}) for stage in ("render", "embed")))
-        Embeddings(session).ensure_index(made.embed, 2)
+        VectorIndex(session, made.embed).build(2)
     return made
 
 

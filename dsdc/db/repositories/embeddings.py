@@ -95,12 +95,6 @@ class Embeddings:
         ]
         self._session.execute(insert(Embedding).on_conflict_do_nothing(), values)
 
-    def ensure_index(self, processor_id: int, width: int) -> None:
-        """Create this model's nearest-neighbour indexes if they are not there."""
-        self._session.execute(
-            text("SELECT ensure_embedding_index(:processor, :width)"), {"processor": processor_id, "width": width}
-        )
-
     def of_documents(
         self, document_ids: Sequence[str], versions: Versions, *, until: datetime | None = None
     ) -> list[PageVector]:
