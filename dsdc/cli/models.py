@@ -62,7 +62,7 @@ def promote(
 
 
 def rollback() -> None:
-    """Make the previous champion the champion again."""
+    """Make the previous champion the champion again; a second time, the one before it."""
     from dsdc.pipeline.training import roll_back
 
     restored = roll_back(author=getpass.getuser())

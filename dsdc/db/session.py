@@ -12,6 +12,7 @@ from typing import TypeVar
 from sqlalchemy import create_engine, event, func, select, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
 from dsdc.errors import DatabaseError, DatabaseUnavailable
@@ -25,6 +26,9 @@ T = TypeVar("T")
 _RETRY_STATES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08000", "08003", "08006", "53300"}
 
 _DISK_FULL = "53100"
+_CANCELLED = "57014"  # by statement_timeout, or by an administrator
+# Classes of faults that are the server's own, whatever it was asked: not enough of something; its files fail it.
+_SERVERS_OWN = ("53", "58")
 _LONGEST_WAIT_S = 5.0
 
 _default_role: DatabaseRole = "pipeline"
@@ -92,21 +96,42 @@ def transaction(role: DatabaseRole | None = None) -> Iterator[Session]:
     """A session that commits at the end and rolls back on any error.
 
     Raises:
-        DatabaseUnavailable: when the server cannot be reached or goes away.
+        DatabaseUnavailable: when the server cannot be reached or goes away, cancels what takes too long, or has not
+            enough memory; when all connections of this process are in use.
         DatabaseError: when its disk is full.
     """
     try:
         with Session(engine(role or _default_role), expire_on_commit=False) as session:
             yield session
             session.commit()
+    except PoolExhausted as error:
+        raise DatabaseUnavailable(
+            f"All connections that this process may have to PostgreSQL at {engine_url()} are in use.",
+            hint="Try again shortly; if it stays so, raise database.pool_size.",
+        ) from error
     except OperationalError as error:
-        if is_transient(error):
-            raise _unavailable(error) from error
-        if getattr(error.orig, "pgcode", None) == _DISK_FULL:
-            raise DatabaseError(
-                f"PostgreSQL at {engine_url()} has no space left.", hint="Free space on its disk, and run this again."
-            ) from error
-        raise
+        fault = _fault(error)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def _fault(error: OperationalError) -> DatabaseError | None:
+    """What the platform suffers from; None where the server refuses what it was told."""
+    state = getattr(error.orig, "pgcode", None) or ""
+    if state == _DISK_FULL:
+        return DatabaseError(
+            f"PostgreSQL at {engine_url()} has no space left.", hint="Free space on its disk, and run this again."
+        )
+    if is_transient(error):
+        return _unavailable(error, "Start the platform with ./scripts/start.sh, or check database.url.")
+    if state == _CANCELLED:
+        return _unavailable(
+            error, "Try again; if it stays so, see what it is busy with, or raise database.statement_timeout_s."
+        )
+    if state.startswith(_SERVERS_OWN):
+        return _unavailable(error, "Its log says more.")
+    return None
 
 
 def clock(session: Session) -> datetime:
@@ -121,13 +146,9 @@ def is_transient(error: DBAPIError) -> bool:
     return error.connection_invalidated or state is None or state in _RETRY_STATES
 
 
-def _unavailable(error: OperationalError) -> DatabaseUnavailable:
-    url = engine_url()
+def _unavailable(error: OperationalError, hint: str) -> DatabaseUnavailable:
     reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no answer"
-    return DatabaseUnavailable(
-        f"PostgreSQL at {url} does not answer ({reason}).",
-        hint="Start the platform with ./scripts/start.sh, or check database.url.",
-    )
+    return DatabaseUnavailable(f"PostgreSQL at {engine_url()} does not answer ({reason}).", hint=hint)
 
 
 def engine_url() -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,9 @@ from dsdc.settings import Settings
 from dsdc.storage import sync_folder, writing
 
 log = get_logger(__name__)
+
+#: The reason on record where an alias goes back to a version that had it before.
+ROLLBACK = "rollback"
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,33 @@ def with_alias(config: Settings, alias: Alias) -> Registered | None:
     with transaction() as session:
         found = Models(session).with_alias(config.train.model_name, alias)
     return None if found is None else _registered(config, found)
+
+
+def champion_before(config: Settings) -> Registered | None:
+    """The version that a rollback makes the champion; None where there is none."""
+    with transaction() as session:
+        models = Models(session)
+        history = models.alias_history(config.train.model_name, "champion")
+        earlier = predecessor([(move.model_version_id, move.reason) for move in history])
+        found = None if earlier is None else models.get(earlier)
+    return None if found is None else _registered(config, found)
+
+
+def predecessor(moves: Sequence[tuple[int, str]]) -> int | None:
+    """The version before the present one, from all moves of an alias as (version's id, reason), the oldest first.
+
+    One rollback after the other goes further and further back: what one has left comes again by a promotion only.
+    """
+    line: list[int] = []
+    left: set[int] = set()
+    for version, reason in moves:
+        if reason == ROLLBACK and version in line:
+            while line[-1] != version:
+                left.add(line.pop())
+        elif line[-1:] != [version]:
+            left.discard(version)
+            line.append(version)
+    return next((version for version in reversed(line) if version != line[-1] and version not in left), None)
 
 
 def champion(config: Settings) -> Registered:

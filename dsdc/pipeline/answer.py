@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 import dsdc
 from dsdc.db.repositories.documents import Arrival, Documents
-from dsdc.db.repositories.embeddings import Embeddings, Neighbour, Vectors
+from dsdc.db.repositories.embeddings import Embeddings, Vectors
+from dsdc.db.repositories.neighbours import Neighbour, Neighbours
 from dsdc.db.repositories.predictions import NewPrediction, Predictions
 from dsdc.db.repositories.texts import RawTexts
 from dsdc.db.session import retrying, transaction
@@ -333,7 +334,7 @@ class _Request:
         return Answer(self._id, self._sha256, self._name, pages, verdict, tuple(near), versions, measured, created)
 
     def _near(self, session: Session, image: Vectors | None, words: Vectors | None) -> list[Neighbour]:
-        return Embeddings(session).nearest_labelled(
+        return Neighbours(session).nearest(
             embed=self._loaded.assembly.versions.embed,
             image=image,
             words=words,

@@ -8,8 +8,10 @@ from typing import Any
 
 from dsdc.db.repositories.embeddings import Embeddings, Versions
 from dsdc.db.repositories.processors import Processors
+from dsdc.db.repositories.vector_index import VectorIndex
 from dsdc.db.session import transaction
 from dsdc.errors import NotFound
+from dsdc.log import get_logger
 from dsdc.pipeline.contract import Stage
 from dsdc.pipeline.stages.clean_text import CleanStage
 from dsdc.pipeline.stages.embed import EmbedImageStage, EmbedTextStage
@@ -20,6 +22,8 @@ from dsdc.processors.contract import Processor
 from dsdc.processors.registry import ProcessorSet, configured
 from dsdc.settings import Settings
 from dsdc.storage import Storage, open_storage
+
+log = get_logger(__name__)
 
 STAGES = ("unpack", "render", "text", "clean", "embed-image", "embed-text")
 
@@ -128,7 +132,21 @@ def bind(config: Settings, processors: ProcessorSet, ids: Registered, storage: S
     )
 
 
-def ensure_vector_index(assembly: Assembly) -> None:
-    """Create the nearest-neighbour index of the embedder in use."""
+def ensure_vector_index(assembly: Assembly, *, at_most: int | None = None) -> None:
+    """Build the nearest-neighbour index of the embedder in use if it is missing and nobody else is at it.
+
+    Args:
+        at_most: only while there are no more vectors than so many, so that it takes a moment.
+    """
     with transaction() as session:
-        Embeddings(session).ensure_index(assembly.versions.embed, assembly.processors.embedder.width)
+        index = VectorIndex(session, assembly.versions.embed)
+        if index.exists():
+            return
+        vectors = index.vectors()
+        if at_most is not None and vectors > at_most:
+            return
+        log.info("vector_index.building", vectors=vectors)
+        # Where there are vectors, they tell their width without loading the model.
+        width = Embeddings(session).width(assembly.versions.embed) if vectors else assembly.processors.embedder.width
+        if not index.build(width):
+            log.info("vector_index.another_builds_it")

@@ -78,9 +78,12 @@ class Leases(Generic[C]):
                 held = list(self._held.values())
             try:
                 self._renew(held)
+            # The next round may reach the database; if none does in time, the leases run out, as they should.
             except DatabaseError as error:
-                # The next round may reach it; if none does in time, the leases run out, as they should.
                 log.warning("leases.not_renewed", claims=len(held), error=str(error))
+            # Nobody would start this thread again: whatever it meets, the leases of later claims depend on it.
+            except Exception:
+                log.exception("leases.not_renewed", claims=len(held))
 
     def _renew(self, held: list[C]) -> None:
         if not held:

@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from dsdc.db.repositories.documents import Documents
-from dsdc.db.repositories.embeddings import Embeddings, Neighbour, Versions
+from dsdc.db.repositories.embeddings import Versions
 from dsdc.db.repositories.labels import CurrentLabel, Labels
 from dsdc.db.repositories.models import Snapshots
+from dsdc.db.repositories.neighbours import Neighbour, Neighbours
 from dsdc.db.session import transaction
 from dsdc.db.tables import DatasetSnapshot
 from dsdc.errors import NotFound
@@ -118,8 +119,6 @@ def _look(session: Session, snapshot: DatasetSnapshot, doubt: Suspicion, label: 
     """The evidence, by the embeddings that the model has learnt from."""
     versions = Versions(**{stage: int(snapshot.processors[stage]) for stage in ("render", "text", "clean", "embed")})
     document = Documents(session).get(doubt.document_id)
-    near = Embeddings(session).similar_documents(
-        doubt.document_id, versions, taxonomy=snapshot.taxonomy, limit=_LOOKED_AT
-    )
+    near = Neighbours(session).of_document(doubt.document_id, versions, taxonomy=snapshot.taxonomy, limit=_LOOKED_AT)
     alike = [neighbour for neighbour in near if neighbour.label == doubt.suggested]
     return DoubtedLabel(doubt, "" if document is None else document.original_name, label, alike[:_NEIGHBOURS])

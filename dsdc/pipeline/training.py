@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from dsdc.db.repositories.models import Models, NewModel
-from dsdc.db.session import transaction
+from dsdc.db.repositories.models import NewModel
 from dsdc.errors import (
     Conflict,
     ModelMismatch,
@@ -316,17 +315,15 @@ def _show_champion(config: Settings, name: str, version: int) -> None:
 
 
 def roll_back(*, author: str) -> Registered:
-    """Make the champion before the present one the champion again.
+    """Make the champion before the present one the champion again; a second time, the one before that.
 
     Raises:
-        Conflict: there was none.
+        Conflict: there is none that no rollback has left.
     """
-    config = settings()
-    with transaction() as session:
-        models = Models(session)
-        history = [move.model_version_id for move in models.alias_history(config.train.model_name, "champion")]
-        before = [model_id for model_id in history if model_id != history[-1]]
-        previous = models.get(before[-1]) if before else None
+    previous = registry.champion_before(settings())
     if previous is None:
-        raise Conflict("There is no earlier champion to go back to.")
-    return promote_version(previous.version, author=author, reason="rollback")
+        raise Conflict(
+            "There is no earlier champion to go back to.",
+            hint="`dsdc promote VERSION --reason …` makes any version the champion.",
+        )
+    return promote_version(previous.version, author=author, reason=registry.ROLLBACK)

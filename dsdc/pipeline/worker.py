@@ -29,6 +29,7 @@ log = get_logger(__name__)
 Progress = Callable[[int, int], None]  # (inputs finished, inputs known to be open)
 ENQUEUE = 2000  # inputs queued in one statement
 FLUSH_S = 3.0  # results are recorded at least this often
+FEW_VECTORS = 1000  # indexed within seconds, for which others can wait
 
 
 def run_stage(name: str, *, progress: Progress | None = None, assembly: Assembly | None = None) -> StageReport:
@@ -44,6 +45,9 @@ def run_stage(name: str, *, progress: Progress | None = None, assembly: Assembly
     config = settings()
     storage = open_storage(config)
     ready = assembly or retrying(lambda: assemble(config, storage))
+    embeds = name.startswith("embed")
+    if embeds:  # before there are vectors: building it over many keeps everybody from writing
+        retrying(lambda: ensure_vector_index(ready, at_most=FEW_VECTORS))
     with (
         StopRequest(config.pipeline.drain_s, ready.processors.break_off) as stop,
         Leases(config.pipeline.claim_lease_s, _renew) as leases,
@@ -53,7 +57,7 @@ def run_stage(name: str, *, progress: Progress | None = None, assembly: Assembly
     log.info("stage.finished", **report.as_dict())
     if stop.requested:
         raise Stopped(f"Stage {name} was asked to stop; {report.done} inputs are done, the rest waits.")
-    if name.startswith("embed") and report.done:
+    if embeds:  # of an archive that has lacked it: whatever this worker had to do
         retrying(lambda: ensure_vector_index(ready))
     return report
 

@@ -7,9 +7,10 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from dsdc.db.repositories.documents import Documents
-from dsdc.db.repositories.embeddings import Embeddings, Versions
+from dsdc.db.repositories.embeddings import Versions
 from dsdc.db.repositories.labels import Labels
 from dsdc.db.repositories.models import Models, Snapshots
+from dsdc.db.repositories.neighbours import Neighbours
 from dsdc.db.repositories.predictions import Predictions
 from dsdc.db.session import transaction
 from dsdc.db.tables import Prediction as PredictionRow
@@ -107,7 +108,7 @@ def similar_to(document_id: str, *, model: str, taxonomy: str, limit: int) -> Si
     with transaction("serve") as session:
         labelling.require_stored(session, document_id)
         versions = _champions_versions(session, model)
-        found = Embeddings(session).similar_documents(document_id, versions, taxonomy=taxonomy, limit=limit)
+        found = Neighbours(session).of_document(document_id, versions, taxonomy=taxonomy, limit=limit)
     return Similar(document_id=document_id, neighbours=[Neighbour.model_validate(n.as_dict()) for n in found])
 
 

@@ -124,6 +124,9 @@ def test_the_life_of_models(platform: Settings, tmp_path: Path) -> None:
     assert registry.champion(platform).version == 1
     training.promote_version(2, author="test", reason="to see")
     assert training.roll_back(author="test").version == 1
+    with pytest.raises(Conflict, match="dsdc promote VERSION"):
+        training.roll_back(author="test")
+    assert registry.champion(platform).version == 1, "and not what the rollback has left"
     assert scalar("SELECT count(*) FROM model_aliases WHERE alias = 'champion'") >= 4
     with pytest.raises(NotFound, match="no version 9"):
         training.promote_version(9, author="test", reason="nothing there")

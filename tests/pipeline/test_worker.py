@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from sqlalchemy import text
 
 from dsdc.db.repositories.attempts import StageAttempts
 from dsdc.db.repositories.documents import Documents, NewDocument
+from dsdc.db.repositories.vector_index import VectorIndex
 from dsdc.db.session import transaction
-from dsdc.errors import StorageError
+from dsdc.errors import DatabaseUnavailable, StorageError
 from dsdc.pipeline.assembly import STAGES, Assembly, bind, register
 from dsdc.pipeline.worker import run_stage
 from dsdc.processors.registry import ProcessorSet
@@ -142,6 +144,24 @@ def test_a_fault_of_the_platform_ends_the_worker_and_costs_no_document(
     assert run_stage("render", assembly=assembly).done == 5
 
 
+def test_a_database_that_is_too_slow_ends_the_worker_and_costs_no_document(
+    database: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document, _ = add(open_storage(database), "one\ntwo", "three")
+    monkeypatch.setenv("DSDC_DATABASE_STATEMENT_TIMEOUT_S", "1")
+    monkeypatch.setenv("DSDC_DATABASE_PATIENCE_S", "0")
+    monkeypatch.setenv("DSDC_PIPELINE_MAX_ATTEMPTS", "1")
+    forget_settings()
+    assembly = build(database)
+    with transaction("owner") as other:
+        other.execute(text("LOCK TABLE processed_images IN EXCLUSIVE MODE"))
+        with pytest.raises(DatabaseUnavailable, match="statement timeout"):
+            run_stage("render", assembly=assembly)
+    assert _rows("SELECT DISTINCT state, failures FROM stage_attempts") == [("pending", 0)]
+    assert scalar(f"SELECT state FROM original_documents WHERE id = '{document}'") == "stored"
+    assert run_stage("render", assembly=assembly).done == 2
+
+
 def test_a_long_document_is_recorded_in_pieces_and_resumed(database: Settings, monkeypatch) -> None:
     (document,) = add(open_storage(database), "\n".join(f"line {n}" for n in range(40)))
     seen: list[int] = []
@@ -196,6 +216,62 @@ def test_an_engine_that_breaks_over_one_input_costs_that_input_alone(database: S
     # Page 3 is 13 px wide and gets an unusable vector, page 4 breaks the engine each time.
     assert (report.done, report.failed) == (3, 2)
     assert scalar("SELECT message FROM stage_attempts WHERE category = 'error'") == "the engine fell over"
+
+
+INDEXES = "SELECT count(*) FROM pg_indexes WHERE indexname LIKE 'ix_embeddings_hnsw%'"
+
+
+def test_vectors_are_indexed_from_the_first_one_on(database: Settings) -> None:
+    add(open_storage(database), "one\ntwo")
+    indexed: list[int] = []
+
+    class Looking(SmallEmbedder):
+        def images(self, images):
+            indexed.append(scalar(INDEXES))
+            return super().images(images)
+
+    processors = ProcessorSet(NothingInside(), LineRenderer(), WidthReader(), SameCleaner(), Looking())
+    run(bind(database, processors, register(processors), open_storage(database)))
+    assert indexed == [2], "one of images, one of texts; over many vectors a build would keep everybody from writing"
+
+
+@pytest.fixture
+def without_index(database: Settings, assembly: Assembly, monkeypatch: pytest.MonkeyPatch) -> Assembly:
+    """A worked archive whose vectors are too many to be indexed in passing, under a short statement_timeout."""
+    add(open_storage(database), "one\ntwo")
+    run(assembly)
+    with transaction("owner") as session:
+        for name in session.scalars(text("SELECT indexname FROM pg_indexes WHERE indexname LIKE '%hnsw%'")).all():
+            session.execute(text(f"DROP INDEX {name}"))
+    monkeypatch.setattr("dsdc.pipeline.worker.FEW_VECTORS", 0)
+    monkeypatch.setenv("DSDC_DATABASE_STATEMENT_TIMEOUT_S", "1")
+    monkeypatch.setenv("DSDC_DATABASE_PATIENCE_S", "0")
+    forget_settings()
+    return assembly
+
+
+def test_a_missing_index_is_built_however_long_it_takes_and_with_nothing_else_to_do(without_index: Assembly) -> None:
+    written = threading.Event()
+
+    def write_slowly() -> None:
+        with transaction("owner") as session:
+            session.execute(text("LOCK TABLE embeddings IN ROW EXCLUSIVE MODE"))
+            written.set()
+            time.sleep(1.5)
+
+    writer = threading.Thread(target=write_slowly)
+    writer.start()
+    written.wait(5)
+    assert run_stage("embed-image", assembly=without_index).done == 0
+    writer.join()
+    assert scalar(INDEXES) == 2
+
+
+def test_an_index_that_another_worker_builds_is_left_to_it(without_index: Assembly) -> None:
+    with transaction("owner") as other:
+        assert VectorIndex(other, without_index.versions.embed).build(4)
+        assert run_stage("embed-text", assembly=without_index).done == 0, "it does not wait"
+    assert scalar(INDEXES) == 2
 
 
 def test_a_batch_that_takes_longer_than_a_lease_keeps_it(database: Settings, monkeypatch) -> None:

@@ -54,26 +54,6 @@ class Versions:
     embed: int
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """A labelled document near a query: cosine similarity, mean over the modalities that both have."""
-
-    document_id: str
-    label: str
-    label_source: str
-    author: str
-    similarity: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "document_id": self.document_id,
-            "label": self.label,
-            "label_source": self.label_source,
-            "author": self.author,
-            "similarity": round(self.similarity, 4),
-        }
-
-
 _IMAGE_PAGES = """
     SELECT e.id, i.document_id, i.page, 'image' AS modality, e.embedding, e.created
     FROM embeddings e JOIN processed_images i ON i.id = e.processed_image_id
@@ -92,46 +72,6 @@ _EMBEDDED = """
     SELECT d.id FROM original_documents d WHERE d.state = 'stored' AND EXISTS (
         SELECT 1 FROM processed_images i JOIN embeddings e ON e.processed_image_id = i.id AND e.processor_id = :embed
         WHERE i.document_id = d.id AND i.processor_id = :render)
-"""
-
-# How near each document of `near` is to the query: the nearest of its pages, by image and by text.
-_SCORES = """
-        SELECT document_id, (coalesce(image, words) + coalesce(words, image)) / 2 AS similarity
-        FROM (SELECT n.document_id,
-            (SELECT max(1 - (e.embedding::vector({width}) <=> CAST(:image AS vector({width}))))
-             FROM processed_images i JOIN embeddings e ON e.processed_image_id = i.id
-             WHERE i.document_id = n.document_id AND e.processor_id = {embed} AND CAST(:has_image AS boolean)
-               {by_then}) AS image,
-            (SELECT max(1 - (e.embedding::vector({width}) <=> CAST(:text AS vector({width}))))
-             FROM raw_texts t JOIN processed_texts c ON c.raw_text_id = t.id
-             JOIN embeddings e ON e.processed_text_id = c.id
-             WHERE t.document_id = n.document_id AND e.processor_id = {embed} AND CAST(:has_text AS boolean)
-               {by_then}) AS words
-            FROM near n) each_way
-"""
-
-# The width and the processor are written into the statement: only then does it match the model's partial index.
-_NEAREST = """
-    WITH near AS (
-        (SELECT i.document_id FROM embeddings e JOIN processed_images i ON i.id = e.processed_image_id
-         JOIN current_labels l ON l.document_id = i.document_id AND l.taxonomy = :taxonomy
-         WHERE e.processor_id = {embed} AND e.processed_image_id IS NOT NULL AND i.document_id <> :self
-           AND CAST(:has_image AS boolean)
-         ORDER BY e.embedding::vector({width}) <=> CAST(:image AS vector({width})) LIMIT :candidates)
-        UNION
-        (SELECT t.document_id FROM embeddings e JOIN processed_texts c ON c.id = e.processed_text_id
-         JOIN raw_texts t ON t.id = c.raw_text_id
-         JOIN current_labels l ON l.document_id = t.document_id AND l.taxonomy = :taxonomy
-         WHERE e.processor_id = {embed} AND e.processed_text_id IS NOT NULL AND t.document_id <> :self
-           AND CAST(:has_text AS boolean)
-         ORDER BY e.embedding::vector({width}) <=> CAST(:text AS vector({width})) LIMIT :candidates)
-    ), scores AS (
-        {scores}
-    )
-    SELECT s.document_id, l.label, l.source, l.author, s.similarity
-    FROM scores s JOIN current_labels l ON l.document_id = s.document_id AND l.taxonomy = :taxonomy
-    JOIN original_documents d ON d.id = s.document_id AND d.state = 'stored'
-    ORDER BY similarity DESC, s.document_id LIMIT :limit
 """
 
 
@@ -154,12 +94,6 @@ class Embeddings:
             for r in rows
         ]
         self._session.execute(insert(Embedding).on_conflict_do_nothing(), values)
-
-    def ensure_index(self, processor_id: int, width: int) -> None:
-        """Create this model's nearest-neighbour indexes if they are not there."""
-        self._session.execute(
-            text("SELECT ensure_embedding_index(:processor, :width)"), {"processor": processor_id, "width": width}
-        )
 
     def of_documents(
         self, document_ids: Sequence[str], versions: Versions, *, until: datetime | None = None
@@ -231,78 +165,6 @@ class Embeddings:
         """)
         return set(self._session.scalars(query, _ids(versions) | {"ids": list(document_ids)}))
 
-    def similar_documents(
-        self, document_id: str, versions: Versions, *, taxonomy: str, limit: int = 5
-    ) -> list[Neighbour]:
-        """The labelled documents nearest to a stored one, by its first page."""
-        pages = self.of_documents([document_id], versions)
-        image = next((p.vector for p in pages if p.modality == "image"), None)
-        words = next((p.vector for p in pages if p.modality == "text"), None)
-        return self.nearest_labelled(
-            embed=versions.embed, image=image, words=words, taxonomy=taxonomy, exclude=document_id, limit=limit
-        )
-
-    def nearest_labelled(
-        self,
-        *,
-        embed: int,
-        image: Vectors | None,
-        words: Vectors | None,
-        taxonomy: str,
-        exclude: str = "",
-        limit: int = 5,
-        candidates: int = 50,
-    ) -> list[Neighbour]:
-        """The labelled documents nearest to the query vectors, best first; each query vector has length 1."""
-        given = image if image is not None else words
-        if given is None or limit == 0:
-            return []
-        # Labelled documents may be few among many: let the index go on until enough of them are found.
-        self._session.execute(text("SET LOCAL hnsw.iterative_scan = relaxed_order"))
-        rows = self._session.execute(
-            text(_NEAREST.format(embed=int(embed), width=len(given), scores=_scores(embed, len(given)))),
-            _query(image, words) | {"taxonomy": taxonomy, "self": exclude, "limit": limit, "candidates": candidates},
-        )
-        return [Neighbour(r.document_id, r.label, r.source, r.author, float(r.similarity)) for r in rows]
-
-    def similarities(
-        self,
-        document_ids: Sequence[str],
-        *,
-        embed: int,
-        image: Vectors | None,
-        words: Vectors | None,
-        until: datetime,
-    ) -> dict[str, float]:
-        """How near these documents are to the query vectors, by the embeddings that there were `until` then.
-
-        Those without any are left out.
-        """
-        given = image if image is not None else words
-        if given is None or not document_ids:
-            return {}
-        near = "WITH near AS (SELECT CAST(d AS text) AS document_id FROM unnest(CAST(:ids AS text[])) AS d)"
-        scores = _scores(embed, len(given), by_then="AND e.created <= :until")
-        rows = self._session.execute(
-            text(f"{near} {scores}"), _query(image, words) | {"ids": list(document_ids), "until": until}
-        )
-        return {r.document_id: float(r.similarity) for r in rows if r.similarity is not None}
-
-
-def _scores(embed: int, width: int, by_then: str = "") -> str:
-    return _SCORES.format(embed=int(embed), width=int(width), by_then=by_then)
-
-
-def _query(image: Vectors | None, words: Vectors | None) -> dict[str, Any]:
-    """Parameters of `_SCORES`, from at least one vector."""
-    zeros = np.zeros_like(image if image is not None else words)
-    return {
-        "image": _literal(zeros if image is None else image),
-        "text": _literal(zeros if words is None else words),
-        "has_image": image is not None,
-        "has_text": words is not None,
-    }
-
 
 def _ids(versions: Versions) -> dict[str, Any]:
     return {"render": versions.render, "text": versions.text, "clean": versions.clean, "embed": versions.embed}
@@ -313,7 +175,3 @@ def as_vector(value: Any) -> Vectors:
     if isinstance(value, str):
         return np.fromstring(value[1:-1], sep=",", dtype=np.float32)
     return np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value, dtype=np.float32)
-
-
-def _literal(vector: Vectors) -> str:
-    return "[" + ",".join(f"{x:.8g}" for x in vector.tolist()) + "]"

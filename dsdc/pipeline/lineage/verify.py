@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from dsdc.db.repositories.embeddings import Embeddings, Vectors
+from dsdc.db.repositories.embeddings import Vectors
+from dsdc.db.repositories.neighbours import Neighbours
 from dsdc.db.session import transaction
 from dsdc.db.tables import DatasetSnapshot
 from dsdc.errors import DsdcError, WeightsError
@@ -145,7 +146,7 @@ class Verifier:
 
     def _neighbours(self, record: Record, image: Vectors | None, words: Vectors | None) -> Step:
         with transaction() as session:
-            now = Embeddings(session).similarities(
+            now = Neighbours(session).similarities(
                 [near["document_id"] for near in record.neighbours],
                 embed=record.versions.embed,
                 image=image,
