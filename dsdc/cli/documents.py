@@ -155,6 +155,8 @@ def _show(reports: list[dict[str, Any]], as_json: bool) -> None:
         pairs("Release" if "released" in report else "Ingest", counts)
         for name, reason in report["reasons"].items():
             out.print(f"  [yellow]{escape(name)}[/]: {escape(reason)}", highlight=False)
+        for notice in report.get("notices", ()):
+            out.print(f"  {escape(notice)}", highlight=False)
         if report.get("unknown_labels"):
             out.print(f"  labels that are no class of the taxonomy: {escape(', '.join(report['unknown_labels']))}")
 
