@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dsdc.db.repositories.documents import Arrival, NewDocument
-from dsdc.db.repositories.statements import Statements
-from dsdc.db.session import retrying, transaction
 from dsdc.errors import DocumentError, StorageError
 from dsdc.failpoints import reach
 from dsdc.log import get_logger
@@ -26,6 +24,7 @@ from dsdc.pipeline.inbox import (
     Found,
     Watch,
     being_written,
+    listed_files,
     open_regular,
     printable,
     remove,
@@ -60,6 +59,7 @@ def ingest_inbox(
     author: str | None = None,
     keep: bool = False,
     manifest: Path | None = None,
+    listed: Sequence[Statement] | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Take every quiet file of the inbox, or of `folder`.
@@ -70,7 +70,8 @@ def ingest_inbox(
         source: what the sightings say: inbox, import, cli.
         author: who or which run brings the files.
         keep: leave the files where they are (an import from somebody's own folder).
-        manifest: a labels file (columns file,label) besides those that lie in the folders.
+        manifest: a labels file (columns file,label) besides those that lie in the folders; it is no document.
+        listed: take these files and no others, with these labels, '' for none.
 
     Raises:
         NotFound: `manifest` cannot be read, or is no labels file; nothing was taken.
@@ -78,8 +79,11 @@ def ingest_inbox(
     """
     config = settings()
     place = folder or config.path("to_ingest")
-    stated = list(statements(read_rows(manifest), place, place)) if manifest is not None else []
-    run = _Run(config, open_storage(config), place, source, author, keep=keep, only=only, stated=stated)
+    run = _Run(config, open_storage(config), place, source, author, keep=keep, only=only)
+    if manifest is not None:
+        run.read(manifest)
+    if listed is not None:
+        run.restrict(listed)
     return run.go(progress)
 
 
@@ -94,7 +98,6 @@ class _Run:
         *,
         keep: bool,
         only: str | None,
-        stated: Sequence[Statement],
     ) -> None:
         self._config = config
         self._storage = storage
@@ -103,7 +106,9 @@ class _Run:
         self._author = author
         self._keep = keep
         self._only = only
-        self._stated = stated
+        self._stated: list[Statement] = []
+        self._listed: list[Path] | None = None
+        self._no_document: Path | None = None
         self._intake = Intake(config, storage, author or source)
         self._taxonomy = Taxonomy.from_settings(config.taxonomy)
         self._watch = Watch(0.0 if keep else config.ingest.quiet_s)
@@ -112,6 +117,16 @@ class _Run:
         self._skipped: dict[Path, str] = {}
         self._handled: set[str] = set()
         self._labels = LabelsFiles(root, self._watch, self._skip, inbox=not keep, only=only is not None)
+
+    def read(self, manifest: Path) -> None:
+        """Labels from a labels file that somebody named."""
+        self._stated += [s for s in statements(read_rows(manifest), self._root, self._root) if s.label]
+        self._no_document = manifest.resolve()
+
+    def restrict(self, listed: Sequence[Statement]) -> None:
+        """Take nothing but this."""
+        self._stated += [s for s in listed if s.label]
+        self._listed = [s.path for s in listed]
 
     def go(self, progress: Progress | None) -> IngestReport:
         for attempt in range(SETTLE_ROUNDS + 1):
@@ -129,8 +144,7 @@ class _Run:
     def _round(self, progress: Progress | None) -> None:
         """Look once, and take what is quiet."""
         self._skipped.clear()
-        found = scan(self._root, self._skip, only=self._only, hard_links=self._keep)
-        found = [f for f in found if f.arrival_key not in self._handled]
+        found = [f for f in self._scan() if f.arrival_key not in self._handled and f.path != self._no_document]
         quiet = [f for f in found if self._watch.quiet(f)]
         self._report.unquiet = len(found) - len(quiet) + self._labels.look(self._stated)
         size = self._config.ingest.batch
@@ -138,6 +152,11 @@ class _Run:
             self._take(quiet[start : start + size])
             if progress is not None:
                 progress(len(self._handled), len(self._handled) + max(len(quiet) - start - size, 0))
+
+    def _scan(self) -> list[Found]:
+        if self._listed is not None:
+            return listed_files(self._root, self._listed, self._skip)
+        return scan(self._root, self._skip, only=self._only, hard_links=self._keep)
 
     def _skip(self, path: Path, reason: str) -> None:
         if path not in self._skipped:
@@ -228,7 +247,7 @@ class _Run:
             Arrival(stored.sha256, self._source, found.name, found.folder, self._author, key),
             self._label(found),
             lambda: self._put_again(found),
-            self._statements(found),
+            self._labels.keys(found),
         )
 
     def _reject(self, found: Found, file: BinaryIO, error: DocumentError) -> None:
@@ -243,7 +262,7 @@ class _Run:
                 arrival={"folder": found.folder, "label": self._label(found) or ""},
                 check=lambda _: self._require_still(found, file),
             )
-            self._come(found)
+            self._labels.refused(found)
             reach("ingest.before_unlink")
             remove(found)
             reach("ingest.unlinked")
@@ -264,20 +283,6 @@ class _Run:
             self._report.unknown_labels.append(stated)
             log.warning("ingest.unknown_label", label=stated, taxonomy=self._taxonomy.name)
         return slug
-
-    def _statements(self, found: Found) -> tuple[str, ...]:
-        return () if self._keep else tuple(s.key for s in self._labels.about(found))
-
-    def _come(self, found: Found) -> None:
-        """What labels files say of a refused file has found it; its label lies in quarantine beside it."""
-        statements = self._statements(found)
-
-        def work() -> None:
-            with transaction() as session:
-                Statements(session).apply(statements, None)
-
-        if statements:
-            retrying(work)
 
     def _finish_labels(self) -> None:
         """Labels whose files came before; then labels files that have done their work are kept beside the raw bytes."""

@@ -68,6 +68,21 @@ class LabelsFiles:
         """What is said of this file; the last statement counts, and all have found their file with it."""
         return self._about.get((found.folder, found.name), [])
 
+    def keys(self, found: Found) -> tuple[str, ...]:
+        """The keys of what is said of a file of the inbox."""
+        return tuple(s.key for s in self.about(found)) if self._inbox else ()
+
+    def refused(self, found: Found) -> None:
+        """What is said of a file that went to quarantine has found it; the label lies there beside it."""
+        keys = self.keys(found)
+
+        def work() -> None:
+            with transaction() as session:
+                Statements(session).apply(keys, None)
+
+        if keys:
+            retrying(work)
+
     def label_earlier(self, intake: Intake, known: Callable[[str], str | None]) -> int:
         """Apply what is said of files that came before and are no longer here; returns the number of labels stated.
 
