@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from dsdc.cli.console import bars, err, out, pairs, print_json, table
-from dsdc.errors import DocumentError, DsdcError, NotFound, PurposeFailed
+from dsdc.errors import DocumentError, NotFound, ParserDied, PurposeFailed
 from dsdc.settings import settings
 
 if TYPE_CHECKING:
@@ -238,23 +238,37 @@ def predict(
 
     answerer = Answerer(settings(), open_storage(settings()))
     answerer.load()
-    answers, failures = [], 0
-    for file in files:
-        try:
-            data = file.read_bytes()
-            answer = answerer.answer(data, name=file.name, author=getpass.getuser(), source="cli", store=store)
-        except DocumentError as error:
-            failures += 1
-            err.print(f"{file}: {error}", highlight=False)
-            continue
-        except OSError as error:
-            raise DsdcError(f"{file} cannot be read: {error.strerror}.") from error
-        answers.append(answer.as_dict() | {"file": str(file)})
+    answers: list[dict[str, Any]] = []
+    failed: list[str] = []
+    try:
+        for file in files:
+            try:
+                data = _read(file)
+                answer = answerer.answer(data, name=file.name, author=getpass.getuser(), source="cli", store=store)
+            except (DocumentError, NotFound, ParserDied) as error:
+                failed.append(str(file))
+                err.print(f"{file}: {error}", highlight=False, markup=False, soft_wrap=True)
+            else:
+                answers.append(answer.as_dict() | {"file": str(file)})
+    finally:
+        _show_answers(answers, as_json)  # they are stored, whatever ended it
+    if failed:
+        sys.stdout.flush()
+        raise PurposeFailed(f"{len(failed)} of {len(files)} files could not be classified: {', '.join(failed)}.")
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise NotFound(f"It cannot be read: {error.strerror}.") from error
+
+
+def _show_answers(answers: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print_json(answers)
-    else:
-        rows = [[a["file"], a["label"], f"{a['probability']:.3f}", a["decision"], a["prediction_id"]] for a in answers]
-        table("Predictions", ["file", "class", "probability", "decision", "prediction"], rows)
-    if failures:
-        sys.stdout.flush()
-        raise PurposeFailed(f"{failures} of {len(files)} files could not be classified.")
+        return
+    if not answers:
+        return
+    rows = [[a["file"], a["label"], f"{a['probability']:.3f}", a["decision"], a["prediction_id"]] for a in answers]
+    table("Predictions", ["file", "class", "probability", "decision", "prediction"], rows)
