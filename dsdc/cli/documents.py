@@ -1,4 +1,4 @@
-"""`dsdc ingest`, `process`, `import`, `predict`: documents in, answers out."""
+"""`dsdc ingest`, `process`, `reprocess`, `predict`: documents in, answers out."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import getpass
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from dsdc.cli.console import bars, err, out, pairs, print_json, table
-from dsdc.errors import DocumentError, DsdcError, NotFound, PurposeFailed
+from dsdc.errors import DocumentError, NotFound, ParserDied, PurposeFailed
 from dsdc.settings import settings
+
+if TYPE_CHECKING:
+    from dsdc.pipeline.archives import Listing
+    from dsdc.pipeline.ingest import IngestReport
 
 
 class StageName(StrEnum):
@@ -24,12 +28,7 @@ class StageName(StrEnum):
     embed = "embed"
 
 
-class ImportKind(StrEnum):
-    folder = "folder"
-    rvl_cdip = "rvl-cdip"
-    csv = "csv"
-
-
+MISSING_SHOWN = 20  # names of files that an import missed; --json gives all
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -37,7 +36,6 @@ def attach(app: typer.Typer) -> None:
     app.command("ingest")(ingest)
     app.command("rejected")(rejected)
     app.command("process")(process)
-    app.command("import")(import_)
     app.command("reprocess")(reprocess)
     app.command("predict")(predict)
 
@@ -58,10 +56,10 @@ def ingest(
     reports = []
     with bars() as progress:
         if not paths:
-            reports.append(ingest_inbox(author=getpass.getuser(), progress=_still(progress.of("ingest"))))
+            reports.append(ingest_inbox(author=getpass.getuser(), progress=still(progress.of("ingest"))))
         for path in paths or []:
-            reports.append(_take(path, "cli", None, _still(progress.of(f"ingest {path.name}"))))
-    _show([report.as_dict() for report in reports], as_json)
+            reports.append(take(path, "cli", still(progress.of(f"ingest {path.name}"))))
+    show([report.as_dict() for report in reports], as_json)
 
 
 def _ids(release: list[str]) -> list[int] | None:
@@ -79,11 +77,11 @@ def _release(ids: list[int] | None, and_paths: bool, as_json: bool) -> None:
     if and_paths:
         raise typer.BadParameter("--release takes files out of quarantine; it takes no paths besides")
     with bars() as progress:
-        report = release(ids, author=getpass.getuser(), progress=_still(progress.of("release")))
+        report = release(ids, author=getpass.getuser(), progress=still(progress.of("release")))
     if as_json:
         print_json(report.as_dict())
     else:
-        _show([report.as_dict()], as_json)
+        show([report.as_dict()], as_json)
     if report.refused:
         sys.stdout.flush()
         total = report.refused + report.released
@@ -125,11 +123,13 @@ def _rejected(row: Any) -> dict[str, Any]:
     }
 
 
-def _still(tell: Any) -> Any:
+def still(tell: Any) -> Any:
     return lambda done, total: tell(done, total - done)
 
 
-def _take(path: Path, source: Any, manifest: Path | None, progress: Any) -> Any:
+def take(
+    path: Path, source: str, progress: Any, *, manifest: Path | None = None, listing: Listing | None = None
+) -> IngestReport:
     from dsdc.pipeline.ingest import ingest_inbox
 
     if not path.exists():
@@ -142,11 +142,12 @@ def _take(path: Path, source: Any, manifest: Path | None, progress: Any) -> Any:
         author=getpass.getuser(),
         keep=True,
         manifest=manifest,
+        listed=None if listing is None else listing.there,
         progress=progress,
     )
 
 
-def _show(reports: list[dict[str, Any]], as_json: bool) -> None:
+def show(reports: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print_json(reports)
         return
@@ -155,22 +156,12 @@ def _show(reports: list[dict[str, Any]], as_json: bool) -> None:
         pairs("Release" if "released" in report else "Ingest", counts)
         for name, reason in report["reasons"].items():
             out.print(f"  [yellow]{escape(name)}[/]: {escape(reason)}", highlight=False)
+        for name in report.get("missing", ())[:MISSING_SHOWN]:
+            out.print(f"  [yellow]{escape(name)}[/]: is listed, and not there", highlight=False)
+        for notice in report.get("notices", ()):
+            out.print(f"  {escape(notice)}", highlight=False)
         if report.get("unknown_labels"):
             out.print(f"  labels that are no class of the taxonomy: {escape(', '.join(report['unknown_labels']))}")
-
-
-def import_(
-    kind: Annotated[ImportKind, typer.Argument(help="How the labels come.")],
-    path: Annotated[Path, typer.Argument(help="The folder; for csv, the folder that `file` is relative to.")],
-    labels: Annotated[Path | None, typer.Option(help="A CSV with the columns file,label.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Copy documents in, with their labels: folder and rvl-cdip read <class>/<file>, csv reads a labels file."""
-    if kind is ImportKind.csv and labels is None:
-        raise typer.BadParameter("csv needs --labels FILE")
-    with bars() as progress:
-        report = _take(path, "import", labels, _still(progress.of("import")))
-    _show([report.as_dict()], as_json)
 
 
 def process(
@@ -247,23 +238,37 @@ def predict(
 
     answerer = Answerer(settings(), open_storage(settings()))
     answerer.load()
-    answers, failures = [], 0
-    for file in files:
-        try:
-            data = file.read_bytes()
-            answer = answerer.answer(data, name=file.name, author=getpass.getuser(), source="cli", store=store)
-        except DocumentError as error:
-            failures += 1
-            err.print(f"{file}: {error}", highlight=False)
-            continue
-        except OSError as error:
-            raise DsdcError(f"{file} cannot be read: {error.strerror}.") from error
-        answers.append(answer.as_dict() | {"file": str(file)})
+    answers: list[dict[str, Any]] = []
+    failed: list[str] = []
+    try:
+        for file in files:
+            try:
+                data = _read(file)
+                answer = answerer.answer(data, name=file.name, author=getpass.getuser(), source="cli", store=store)
+            except (DocumentError, NotFound, ParserDied) as error:
+                failed.append(str(file))
+                err.print(f"{file}: {error}", highlight=False, markup=False, soft_wrap=True)
+            else:
+                answers.append(answer.as_dict() | {"file": str(file)})
+    finally:
+        _show_answers(answers, as_json)  # they are stored, whatever ended it
+    if failed:
+        sys.stdout.flush()
+        raise PurposeFailed(f"{len(failed)} of {len(files)} files could not be classified: {', '.join(failed)}.")
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise NotFound(f"It cannot be read: {error.strerror}.") from error
+
+
+def _show_answers(answers: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print_json(answers)
-    else:
-        rows = [[a["file"], a["label"], f"{a['probability']:.3f}", a["decision"], a["prediction_id"]] for a in answers]
-        table("Predictions", ["file", "class", "probability", "decision", "prediction"], rows)
-    if failures:
-        sys.stdout.flush()
-        raise PurposeFailed(f"{failures} of {len(files)} files could not be classified.")
+        return
+    if not answers:
+        return
+    rows = [[a["file"], a["label"], f"{a['probability']:.3f}", a["decision"], a["prediction_id"]] for a in answers]
+    table("Predictions", ["file", "class", "probability", "decision", "prediction"], rows)

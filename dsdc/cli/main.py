@@ -16,6 +16,7 @@ from dsdc.cli import (
     demo,
     documents,
     erasure,
+    imports,
     keys,
     labels,
     lineage,
@@ -43,7 +44,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
 app.add_typer(users.app, name="users")
 app.add_typer(platform.app, name="platform", hidden=True)
-for part in (state, lineage, documents, models, snapshots, replay, erasure, samples, demo):
+for part in (state, lineage, documents, imports, models, snapshots, replay, erasure, samples, demo):
     part.attach(app)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dsdc.cli.console import bars, out, pairs, print_json
+from dsdc.cli.console import bars, err, out, pairs, print_json
+from dsdc.errors import PurposeFailed
 from dsdc.settings import settings
 
 if TYPE_CHECKING:
@@ -94,3 +96,8 @@ def evaluate(
         print_json(result)
     else:
         pairs("Evaluation", {key: value for key, value in result.items() if not isinstance(value, dict)})
+    for file, reason in result["failures"].items():
+        err.print(f"{file}: {reason}", highlight=False, markup=False, soft_wrap=True)
+    if not result["n"]:
+        sys.stdout.flush()
+        raise PurposeFailed(f"None of {result['failed']} files could be read, so there is nothing to measure.")

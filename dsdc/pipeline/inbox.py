@@ -95,6 +95,11 @@ def scan(root: Path, skip: Skip, *, only: str | None = None, hard_links: bool = 
     return _regular(root, paths, skip, hard_links=hard_links)
 
 
+def listed_files(root: Path, paths: Iterable[Path], skip: Skip) -> list[Found]:
+    """Those of the files at `paths`, below `root`, that are regular files, sorted; like `scan` with `hard_links`."""
+    return _regular(root, set(paths), skip, hard_links=True)
+
+
 def manifests(root: Path, skip: Skip, *, only: bool = False) -> list[Found]:
     """The labels files below `root`, or `only` the one in it."""
     paths = [root / MANIFEST] if only else _paths(root, skip, lambda name: name == MANIFEST)

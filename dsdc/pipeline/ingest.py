@@ -7,18 +7,15 @@ the file in the inbox, and taking it again changes nothing.
 
 from __future__ import annotations
 
-import csv
 import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
-from dsdc.db.repositories.documents import Arrival, Documents, NewDocument
-from dsdc.db.session import retrying, transaction
+from dsdc.db.repositories.documents import Arrival, NewDocument
 from dsdc.errors import DocumentError, StorageError
 from dsdc.failpoints import reach
 from dsdc.log import get_logger
@@ -27,14 +24,16 @@ from dsdc.pipeline.inbox import (
     Found,
     Watch,
     being_written,
-    manifests,
+    listed_files,
     open_regular,
     printable,
     remove,
     scan,
 )
+from dsdc.pipeline.ingest_report import IngestReport
 from dsdc.pipeline.intake import Intake, Taken
-from dsdc.pipeline.manifests import KEPT, Place, Statement, read_manifest, retire
+from dsdc.pipeline.labels_files import LabelsFiles, notice
+from dsdc.pipeline.manifests import KEPT, Statement, read_rows, statements
 from dsdc.pipeline.quarantine import reject_file
 from dsdc.settings import Settings, settings
 from dsdc.storage import Storage, Stored, open_storage
@@ -46,34 +45,6 @@ log = get_logger(__name__)
 
 Progress = Callable[[int, int], None]  # (files handled, files found)
 SETTLE_ROUNDS = 3  # times a run waits `ingest.quiet_s` for files that may still be written
-
-
-@dataclass
-class IngestReport:
-    """Files of one run, by what became of them."""
-
-    taken: int = 0
-    new: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    labelled: int = 0
-    unquiet: int = 0
-    skipped: int = 0
-    reasons: dict[str, str] = field(default_factory=dict)
-    unknown_labels: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, object]:
-        return {
-            "taken": self.taken,
-            "new": self.new,
-            "duplicates": self.duplicates,
-            "rejected": self.rejected,
-            "labelled": self.labelled,
-            "unquiet": self.unquiet,
-            "skipped": self.skipped,
-            "reasons": dict(self.reasons),
-            "unknown_labels": list(self.unknown_labels),
-        }
 
 
 class _Moving(Exception):
@@ -88,6 +59,7 @@ def ingest_inbox(
     author: str | None = None,
     keep: bool = False,
     manifest: Path | None = None,
+    listed: Sequence[Statement] | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Take every quiet file of the inbox, or of `folder`.
@@ -98,15 +70,21 @@ def ingest_inbox(
         source: what the sightings say: inbox, import, cli.
         author: who or which run brings the files.
         keep: leave the files where they are (an import from somebody's own folder).
-        manifest: a labels file (columns file,label) besides those that lie in the folders.
+        manifest: a labels file (columns file,label) besides those that lie in the folders; it is no document.
+        listed: take these files and no others, with these labels, '' for none.
 
     Raises:
+        NotFound: `manifest` cannot be read, or is no labels file; nothing was taken.
         StorageError, DatabaseError: the platform failed; what it did not take is still where it was.
     """
     config = settings()
     place = folder or config.path("to_ingest")
     run = _Run(config, open_storage(config), place, source, author, keep=keep, only=only)
-    return run.go(manifest, progress)
+    if manifest is not None:
+        run.read(manifest)
+    if listed is not None:
+        run.restrict(listed)
+    return run.go(progress)
 
 
 class _Run:
@@ -128,6 +106,9 @@ class _Run:
         self._author = author
         self._keep = keep
         self._only = only
+        self._stated: list[Statement] = []
+        self._listed: list[Path] | None = None
+        self._no_document: Path | None = None
         self._intake = Intake(config, storage, author or source)
         self._taxonomy = Taxonomy.from_settings(config.taxonomy)
         self._watch = Watch(0.0 if keep else config.ingest.quiet_s)
@@ -135,36 +116,47 @@ class _Run:
         self._report = IngestReport()
         self._skipped: dict[Path, str] = {}
         self._handled: set[str] = set()
-        self._labelled: set[Place] = set()
-        self._manifest: dict[Place, Statement] = {}
-        self._quiet_manifests: list[Path] = []
+        self._labels = LabelsFiles(root, self._watch, self._skip, inbox=not keep, only=only is not None)
 
-    def go(self, manifest: Path | None, progress: Progress | None) -> IngestReport:
+    def read(self, manifest: Path) -> None:
+        """Labels from a labels file that somebody named."""
+        self._stated += [s for s in statements(read_rows(manifest), self._root, self._root) if s.label]
+        self._no_document = manifest.resolve()
+
+    def restrict(self, listed: Sequence[Statement]) -> None:
+        """Take nothing but this."""
+        self._stated += [s for s in listed if s.label]
+        self._listed = [s.path for s in listed]
+
+    def go(self, progress: Progress | None) -> IngestReport:
         for attempt in range(SETTLE_ROUNDS + 1):
-            self._round(manifest, progress)
+            self._round(progress)
             if not self._report.unquiet or attempt == SETTLE_ROUNDS:
                 break
             time.sleep(max(self._config.ingest.quiet_s, 0.05))
         if not self._keep:
-            retrying(self._label_earlier_arrivals)
-            self._retire_manifests()
+            self._finish_labels()
         self._report.skipped = len(self._skipped)
         self._report.reasons |= {printable(str(path)): reason for path, reason in self._skipped.items()}
         log.info("ingest.finished", **self._report.as_dict())
         return self._report
 
-    def _round(self, manifest: Path | None, progress: Progress | None) -> None:
+    def _round(self, progress: Progress | None) -> None:
         """Look once, and take what is quiet."""
         self._skipped.clear()
-        found = scan(self._root, self._skip, only=self._only, hard_links=self._keep)
-        found = [f for f in found if f.arrival_key not in self._handled]
+        found = [f for f in self._scan() if f.arrival_key not in self._handled and f.path != self._no_document]
         quiet = [f for f in found if self._watch.quiet(f)]
-        self._report.unquiet = len(found) - len(quiet) + self._read_manifests(manifest)
+        self._report.unquiet = len(found) - len(quiet) + self._labels.look(self._stated)
         size = self._config.ingest.batch
         for start in range(0, len(quiet), size):
             self._take(quiet[start : start + size])
             if progress is not None:
                 progress(len(self._handled), len(self._handled) + max(len(quiet) - start - size, 0))
+
+    def _scan(self) -> list[Found]:
+        if self._listed is not None:
+            return listed_files(self._root, self._listed, self._skip)
+        return scan(self._root, self._skip, only=self._only, hard_links=self._keep)
 
     def _skip(self, path: Path, reason: str) -> None:
         if path not in self._skipped:
@@ -192,7 +184,6 @@ class _Run:
         self._report.new += len(recorded.new)
         self._report.duplicates += len(stored) - len(recorded.new)
         self._report.labelled += recorded.labelled
-        self._labelled |= {(found.folder, found.name) for found, taken in stored if taken.label is not None}
         self._handled |= {found.arrival_key for found, _ in stored}
         if self._keep:
             return
@@ -256,6 +247,7 @@ class _Run:
             Arrival(stored.sha256, self._source, found.name, found.folder, self._author, key),
             self._label(found),
             lambda: self._put_again(found),
+            self._labels.keys(found),
         )
 
     def _reject(self, found: Found, file: BinaryIO, error: DocumentError) -> None:
@@ -270,6 +262,7 @@ class _Run:
                 arrival={"folder": found.folder, "label": self._label(found) or ""},
                 check=lambda _: self._require_still(found, file),
             )
+            self._labels.refused(found)
             reach("ingest.before_unlink")
             remove(found)
             reach("ingest.unlinked")
@@ -279,9 +272,9 @@ class _Run:
 
     def _label(self, found: Found) -> str | None:
         """The class that a labels file or the top folder's name states; no class, no label."""
-        listed = self._manifest.get((found.folder, found.name))
-        if listed is not None:
-            return self._known(listed.label)
+        said = self._labels.about(found)
+        if said:
+            return self._known(said[-1].label)
         return self._taxonomy.find(found.folder.split("/", 1)[0]) if found.folder else None
 
     def _known(self, stated: str) -> str | None:
@@ -291,40 +284,9 @@ class _Run:
             log.warning("ingest.unknown_label", label=stated, taxonomy=self._taxonomy.name)
         return slug
 
-    def _read_manifests(self, extra: Path | None) -> int:
-        """Read what labels files say; returns how many of them are not quiet yet, and may say more."""
-        self._manifest.clear()
-        found = manifests(self._root, self._skip, only=self._only is not None)
-        self._quiet_manifests = [f.path for f in found if self._watch.quiet(f)]
-        for path in self._quiet_manifests:
-            self._read_manifest(path, path.parent)
-        if extra is not None:
-            self._read_manifest(extra, self._root)
-        return len(found) - len(self._quiet_manifests)
-
-    def _read_manifest(self, path: Path, base: Path) -> None:
-        try:
-            self._manifest |= {s.place: s for s in read_manifest(path, base, self._root)}
-        except (OSError, ValueError, csv.Error) as error:
-            self._skip(path, f"is no labels file (columns file,label): {error}")
-
-    def _label_earlier_arrivals(self) -> None:
-        """A labels file may come after its documents: what it names and is no longer here was seen before."""
-        earlier = [s for place, s in self._manifest.items() if place not in self._labelled]
-        missing = [s for s in earlier if not os.path.lexists(s.path)]
-        if not missing:
-            return
-        with transaction() as session:
-            for statement in missing:
-                slug = self._known(statement.label)
-                document_id = Documents(session).last_seen_as(*statement.place)
-                if slug and document_id:
-                    self._intake.state_label(session, document_id, slug)
-
-    def _retire_manifests(self) -> None:
-        """A labels file of which nothing is left in the inbox has done its work; it is kept beside the raw bytes."""
-        for path in self._quiet_manifests:
-            try:
-                retire(path, self._root, self._config.path("raw") / KEPT)
-            except (OSError, ValueError, csv.Error):
-                continue
+    def _finish_labels(self) -> None:
+        """Labels whose files came before; then labels files that have done their work are kept beside the raw bytes."""
+        self._report.labelled += self._labels.label_earlier(self._intake, self._known)
+        waiting = self._labels.retire(self._config.path("raw") / KEPT)
+        self._report.waiting = sum(map(len, waiting.values()))
+        self._report.notices += [notice(path, names) for path, names in waiting.items()]

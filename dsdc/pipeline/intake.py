@@ -13,6 +13,7 @@ from dsdc.db.repositories.consistency import Consistency
 from dsdc.db.repositories.documents import Arrival, Documents, NewDocument, RejectedDocuments
 from dsdc.db.repositories.erasure import Erasure
 from dsdc.db.repositories.labels import Labels
+from dsdc.db.repositories.statements import Statements
 from dsdc.db.repositories.users import Audit
 from dsdc.db.session import retrying, transaction
 from dsdc.errors import Conflict, TooLarge
@@ -25,12 +26,16 @@ from dsdc.storage import Storage
 
 @dataclass(frozen=True)
 class Taken:
-    """A file whose bytes are in the store; `again` puts them there once more, from where they came."""
+    """A file whose bytes are in the store; `again` puts them there once more, from where they came.
+
+    `statements`: lines of labels files that are about this arrival, by key; the last one states the label.
+    """
 
     document: NewDocument
     arrival: Arrival
     label: str | None
     again: Callable[[], object]
+    statements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,10 +126,19 @@ class Intake:
     def _label(self, session: Session, taken: Sequence[Taken]) -> int:
         stated = 0
         for item in sorted(taken, key=lambda t: t.document.id):
-            if item.label is not None:
+            if self._due(session, item) and item.label is not None:
                 self.state_label(session, item.document.id, item.label)
                 stated += 1
         return stated
+
+    @staticmethod
+    def _due(session: Session, item: Taken) -> bool:
+        """Whether what is stated has not been applied to another arrival meanwhile; from here on it is to this one."""
+        if not item.statements:
+            return True
+        statements = Statements(session)
+        sighting = statements.sighting(item.arrival.arrival_key) if item.label is not None else None
+        return item.statements[-1] in statements.apply(item.statements, sighting)
 
     def state_label(self, session: Session, document_id: str, label: str) -> None:
         """What came with a file says that a document is of a class; saying what stands already is nothing new."""

@@ -10,80 +10,112 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dsdc.errors import NotFound
 from dsdc.failpoints import reach
-from dsdc.pipeline.inbox import MANIFEST, being_written, open_regular, printable
+from dsdc.pipeline.inbox import MANIFEST, Found, being_written, open_regular, printable
 from dsdc.storage import sync_folder, writing
 
-#: Where labels files of which nothing is left in the inbox are kept, below the folder of documents.
+#: Where labels files of which every line has found its file are kept, below the folder of documents.
 KEPT = "manifests"
 
 Place = tuple[str, str]  # folder and name relative to the inbox, as `Found` has them
 
 
 @dataclass(frozen=True)
+class Row:
+    """One line of a labels file; what it leaves out is ''."""
+
+    line: int
+    file: str
+    label: str
+
+
+@dataclass(frozen=True)
 class Statement:
-    """One line: the file at `path` is of the class `label`."""
+    """The file at `path` is of the class `label`; `key` tells this line of this arrival of a labels file apart."""
 
     place: Place
     path: Path
     label: str
+    key: str = ""
 
 
-def read_manifest(path: Path, base: Path, root: Path) -> list[Statement]:
-    """The statements of a labels file about files below `root`; its paths are relative to `base`.
+@dataclass(frozen=True)
+class LabelsFile:
+    """A labels file of the inbox, as it was read."""
+
+    found: Found
+    data: bytes
+    statements: tuple[Statement, ...]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The lines of a labels file that somebody named.
+
+    Raises:
+        NotFound: it cannot be read, or is no labels file.
+    """
+    try:
+        return _rows(path.read_bytes())
+    except OSError as error:
+        raise NotFound(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise NotFound(f"{path} is not UTF-8 in line {line}.", hint="Save it as UTF-8.") from error
+    except (ValueError, csv.Error) as error:
+        raise NotFound(f"{path} is no labels file, with columns file,label: {error}.") from error
+
+
+def read_labels_file(found: Found, root: Path) -> LabelsFile | None:
+    """What a labels file below `root` says; None for one that is being written or has changed since it was found.
 
     Raises:
         OSError, ValueError, csv.Error: it cannot be read, or is no labels file.
     """
-    return _parse(_read(path), base, root)
+    with open_regular(found.path) as file:
+        data = file.read()
+        if being_written(file, found.path.parent) or not found.is_still(os.fstat(file.fileno())):
+            return None
+    rows = [row for row in _rows(data) if row.label]
+    return LabelsFile(found, data, tuple(statements(rows, found.path.parent, root, found.arrival_key)))
 
 
-def _read(path: Path) -> bytes:
-    with open_regular(path) as file:
-        return file.read()
-
-
-def _parse(data: bytes, base: Path, root: Path) -> list[Statement]:
-    rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-    if not rows.fieldnames or not {"file", "label"} <= set(rows.fieldnames):
-        raise ValueError(f"it has the columns {rows.fieldnames}")
-    return list(_statements(rows, base, root))
-
-
-def _statements(rows: csv.DictReader[str], base: Path, root: Path) -> Iterator[Statement]:
+def statements(rows: Sequence[Row], base: Path, root: Path, source: str = "") -> Iterator[Statement]:
+    """What lines say of files below `root`; their paths are relative to `base`. `source`: what file they are of."""
     for row in rows:
-        if not row["file"] or not row["label"]:
-            continue
-        target = Path(os.path.normpath(base / row["file"]))
+        target = Path(os.path.normpath(base / row.file))
         if target.is_relative_to(root):
             relative = target.relative_to(root)
             folder = "" if relative.parent == Path() else str(relative.parent)
-            yield Statement((printable(folder), printable(relative.name)), target, row["label"].strip())
+            place = (printable(folder), printable(relative.name))
+            key = hashlib.sha256("|".join((source, *place)).encode()).hexdigest() if source else ""
+            yield Statement(place, target, row.label, key)
 
 
-def retire(path: Path, root: Path, kept: Path) -> bool:
-    """Move a labels file of which nothing is left in the inbox into the folder `kept`; True when that was done.
+def _rows(data: bytes) -> list[Row]:
+    """The lines that name a file."""
+    table = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    if not table.fieldnames or not {"file", "label"} <= set(table.fieldnames):
+        raise ValueError(f"it has the columns {table.fieldnames}")
+    return [Row(table.line_num, row["file"], (row["label"] or "").strip()) for row in table if row["file"]]
 
-    The copy is durable before the file is removed; what was written to meanwhile stays for the next run.
+
+def retire(file: LabelsFile, kept: Path) -> None:
+    """Move a labels file that has done its work out of the inbox, into the folder `kept`.
+
+    The copy is durable before the file is removed; one that was written to meanwhile stays for the next run.
 
     Raises:
-        StorageError: `kept` cannot be written. OSError, ValueError, csv.Error: as `read_manifest`.
+        StorageError: `kept` cannot be written. OSError: the file cannot be looked at.
     """
-    with open_regular(path) as file:
-        before = os.fstat(file.fileno())
-        data = file.read()
-        if being_written(file, path.parent) or _any_left(_parse(data, path.parent, root)):
-            return False
-    _keep(data, kept)
+    path = file.found.path
+    with open_regular(path) as there:
+        if being_written(there, path.parent):
+            return
+    _keep(file.data, kept)
     reach("ingest.manifest_kept")
-    now = os.lstat(path)
-    if (now.st_ino, now.st_size, now.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns):
+    if file.found.is_still(os.lstat(path)):
         path.unlink()
-    return True
-
-
-def _any_left(statements: Sequence[Statement]) -> bool:
-    return any(os.path.lexists(statement.path) for statement in statements)
 
 
 def _keep(data: bytes, folder: Path) -> None:

@@ -122,5 +122,10 @@ def test_a_labels_file_that_is_replaced_while_it_is_put_away(inbox: Path, databa
     arrive(inbox, "labels.csv", b"file,label\na.png,memo\n")
     meanwhile("ingest.manifest_kept", lambda: arrive(inbox, "labels.csv", b"file,label\na.png,invoice\n"))
     take()
+    assert (inbox / "labels.csv").exists(), "whether it means the same a.png or the next one, nobody knows"
+    assert rows("SELECT label FROM current_labels") == [("memo",)]
+    arrive(inbox, "a.png", picture(1))
+    take()
+    assert not (inbox / "labels.csv").exists()
     assert rows("SELECT label FROM current_labels") == [("invoice",)]
     assert len(list((database.path("raw") / "manifests").iterdir())) == 2

@@ -80,6 +80,7 @@ def store(database: Settings, project: Path, tmp_path: Path, monkeypatch: pytest
     generate(tmp_path / "samples", count=COUNT - 1, seed=11, slugs=LABELS)
     Image.new("L", (500, 700), 255).save(tmp_path / "samples" / "blank.png")
     dsdc("import", "csv", str(tmp_path / "samples"), "--labels", str(tmp_path / "samples" / "labels.csv"))
+    dsdc("ingest", str(tmp_path / "samples" / "blank.png"))
     dsdc("process")
     yield scalar("SELECT count(*) FROM processed_images")
 

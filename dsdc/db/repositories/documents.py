@@ -151,15 +151,6 @@ class Documents:
         RejectedDocuments(self._session).release(rejected)
         return sorted(rejected)
 
-    def last_seen_as(self, folder: str, name: str) -> str | None:
-        """Id of the document that last arrived under this name in this folder of the inbox."""
-        return self._session.scalar(
-            select(Sighting.document_id)
-            .where(Sighting.folder == folder, Sighting.name == name)
-            .order_by(Sighting.id.desc())
-            .limit(1)
-        )
-
     def sightings(self, document_id: str) -> Sequence[Sighting]:
         return self._session.scalars(
             select(Sighting).where(Sighting.document_id == document_id).order_by(Sighting.id)

@@ -2,7 +2,7 @@
 
 from dsdc.db.tables.base import Base
 from dsdc.db.tables.batches import IdempotencyKey, PredictionBatch, PredictionBatchItem
-from dsdc.db.tables.documents import OriginalDocument, RejectedDocument, Sighting
+from dsdc.db.tables.documents import AppliedStatement, OriginalDocument, RejectedDocument, Sighting
 from dsdc.db.tables.embeddings import Embedding
 from dsdc.db.tables.labels import Label
 from dsdc.db.tables.models import DatasetSnapshot, ModelAlias, ModelVersion, SnapshotMember
@@ -14,6 +14,7 @@ from dsdc.db.tables.users import ApiKey, AuditLog, RefreshToken, User
 
 __all__ = [
     "ApiKey",
+    "AppliedStatement",
     "AuditLog",
     "Base",
     "DatasetSnapshot",

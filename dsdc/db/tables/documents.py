@@ -55,6 +55,21 @@ class Sighting(Base):
     seen: Mapped[Now]
 
 
+class AppliedStatement(Base):
+    """One line of one arrival of a labels file that has found the file it is about, and is about no other any more.
+
+    `statement` is a hash of both, so that no name outlives a document that is forgotten. `sighting_id` is the arrival
+    that it labelled: no other labels file means that one. NULL where it labelled none.
+    """
+
+    __tablename__ = "applied_statements"
+    __table_args__ = (Index("ix_applied_statements_sighting_id", "sighting_id"),)
+
+    statement: Mapped[Sha256] = mapped_column(primary_key=True)
+    sighting_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("sightings.id"))
+    applied: Mapped[Now]
+
+
 class RejectedDocument(Base):
     """Bytes in quarantine, and why. `file_path` is relative to the quarantine folder."""
 
