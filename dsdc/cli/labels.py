@@ -59,7 +59,12 @@ def set_label(
         given = {"label_id": label_id, "document_id": document_id, "label": slug, "source": "human", "author": author}
         print_json(given | {"before": None if before is None else vars(before)})
         return
-    out.print(f"{document_id[:12]} is {slug} now, by {author}'s word; {_told(before)}.", highlight=False, markup=False)
+    out.print(
+        f"{document_id[:12]} is {slug} now, by {author}'s word; {_told(before)}.",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _known(taxonomy: Taxonomy, label: str) -> str:

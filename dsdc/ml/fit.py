@@ -165,7 +165,9 @@ def thresholds(
     labels: Ints, kinds: Ints, given: Mapping[Evidence, Floats], coverage: float, review_budget: float
 ) -> Thresholds:
     """From held-out scores of n documents: `[n]` right classes, `[n]` what each is judged by."""
-    known = {kind: calibrate.usable(kinds, kind) for kind in EVIDENCE} | {"both": np.arange(len(labels))}
+    known = {kind: calibrate.usable(kinds, kind) for kind in EVIDENCE}
+    if not len(known["both"]):
+        known["both"] = np.arange(len(labels))
     weights = calibrate.fit_all(given, labels, known)
     floors: dict[Evidence, float] = {}
     for number, kind in enumerate(EVIDENCE):
