@@ -3,8 +3,9 @@
     DSDC_FAILPOINTS="ingest.stored=kill@2;storage.drafted=nospace" dsdc ingest
 
 Each entry is `name=action`, with `@n` only at the n-th time the place is reached. Actions: `kill` (SIGKILL to this
-process), `exit` (at once, without cleaning up), `raise` (a `FailpointReached`), `nospace` (an OSError as of a full
-disk), `sleep:SECONDS`. Without the variable, reaching a place costs one comparison.
+process), `exit` (at once, without cleaning up), `pause` (SIGSTOP: it stands still until SIGCONT), `raise` (a
+`FailpointReached`), `nospace` (an OSError as of a full disk), `sleep:SECONDS`. Without the variable, reaching a place
+costs one comparison.
 """
 
 from __future__ import annotations
@@ -112,6 +113,7 @@ def _action(name: str, text: str) -> Callable[[], None]:
     actions: dict[str, Callable[[], None]] = {
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "exit": lambda: os._exit(EXIT_STATUS),
+        "pause": lambda: os.kill(os.getpid(), signal.SIGSTOP),
         "raise": lambda: _raise(FailpointReached(name)),
         "nospace": lambda: _raise(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
     }
@@ -119,7 +121,7 @@ def _action(name: str, text: str) -> Callable[[], None]:
         return _sleep(float(value)) if kind == "sleep" else actions[text]
     except (KeyError, ValueError):
         raise SettingsError(
-            f"{VARIABLE}: {text!r} is no action.", hint="Actions: kill, exit, raise, nospace, sleep:SECONDS."
+            f"{VARIABLE}: {text!r} is no action.", hint="Actions: kill, exit, pause, raise, nospace, sleep:SECONDS."
         ) from None
 
 

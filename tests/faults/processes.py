@@ -48,6 +48,19 @@ def wait(pid: int, timeout_s: float = 60.0) -> int:
     raise AssertionError(f"process {pid} was not done after {timeout_s:.0f} s")
 
 
+def start_paused(work: Callable[[], object], place: str) -> int:
+    """`start`; it has come to the failpoint `place` for the first time and stands still there. `resume` lets it go."""
+    pid = start(work, f"{place}=pause@1")
+    assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1]), f"it ended without coming to {place}"
+    return pid
+
+
+def resume(pid: int) -> int:
+    """Let one that stands still go on, and `wait`."""
+    os.kill(pid, signal.SIGCONT)
+    return wait(pid)
+
+
 def run(work: Callable[[], object], armed: str = "") -> int:
     """`start` and `wait`."""
     return wait(start(work, armed))

@@ -17,7 +17,7 @@ from dsdc.settings import Settings
 from dsdc.storage import open_storage
 from tests.faults.inputs import arrive, picture
 from tests.faults.invariant import check_invariant, final_state, rows, sha256_of
-from tests.faults.processes import armed, run, start, wait
+from tests.faults.processes import armed, resume, run, start, start_paused, wait
 
 T = TypeVar("T")
 TEXT = b"Dear Sir, this is plain text.\n" * 20
@@ -155,12 +155,11 @@ def test_a_document_set_aside_again_while_its_release_is_tidied_up(
     stored: str, inbox: Path, database: Settings
 ) -> None:
     reject(database, stored)
-    releasing = start(release, "ingest.committed=sleep:0.6")
-    time.sleep(0.3)
+    releasing = start_paused(release, "ingest.committed")
     assert rows("SELECT state FROM original_documents") == [("stored",)]
-    rejecting = start(lambda: reject(database, stored), "quarantine.copied=sleep:0.6")
-    assert (wait(releasing), run(lambda: discard_released(database, [stored]))) == (0, 0)
-    if wait(rejecting) != 0:  # its copy was tidied away under its hands: nothing is lost, it is done again
+    rejecting = start_paused(lambda: reject(database, stored), "quarantine.copied")
+    assert (resume(releasing), run(lambda: discard_released(database, [stored]))) == (0, 0)
+    if resume(rejecting) != 0:  # its copy was tidied away under its hands: nothing is lost, it is done again
         check_invariant(database, [stored])
         reject(database, stored)
     check_invariant(database, [stored])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from dsdc.pipeline.ingest import ingest_inbox
 from dsdc.settings import Settings
 from tests.faults.inputs import arrive, large_picture, picture
 from tests.faults.invariant import check_invariant, files_of, rows, sha256_of
-from tests.faults.processes import start, wait
+from tests.faults.processes import resume, start_paused
 
 TEXT = b"Dear Sir, this is plain text.\n" * 20
 
@@ -28,10 +27,12 @@ def inbox(database: Settings) -> Path:
 
 def meanwhile(place: str, change: Callable[[], object]) -> None:
     """Change something while an ingester stands still at a place."""
-    child = start(take, f"{place}=sleep:0.6@1")
-    time.sleep(0.3)
-    change()
-    assert wait(child) == 0
+    child = start_paused(take, place)
+    try:
+        change()
+    finally:
+        status = resume(child)
+    assert status == 0
 
 
 @pytest.mark.parametrize("place", ["ingest.opened", "storage.drafted"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -76,6 +77,15 @@ def test_a_process_reads_the_variable_by_itself(action: str, status: int) -> Non
     environment = os.environ | {"DSDC_FAILPOINTS": f"ingest.stored={action}"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, check=False, capture_output=True)
     assert done.returncode == status
+
+
+def test_a_process_that_pauses_stands_there_until_it_is_woken() -> None:
+    program = "from dsdc.failpoints import reach; reach('ingest.opened'); reach('ingest.opened')"
+    environment = os.environ | {"DSDC_FAILPOINTS": "ingest.opened=pause@1"}
+    with subprocess.Popen([sys.executable, "-c", program], env=environment) as process:
+        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(20) == 0
 
 
 def test_the_settings_take_the_variable_for_none_of_theirs(project: object, monkeypatch: pytest.MonkeyPatch) -> None:
