@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from sqlalchemy.engine import URL, make_url
 from xdist.scheduler import LoadScopeScheduling
@@ -16,6 +17,10 @@ from dsdc import settings as settings_module
 from dsdc.db.setup import setup_database
 from dsdc.settings import Settings
 from tests.projects import ROOT, admin, forget_settings, make_project
+
+# The same examples in each run, however long one takes.
+hypothesis.settings.register_profile("dsdc", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("dsdc")
 
 SHARED_SERVERS = ("tests/dags/", "tests/e2e/", "tests/services/")
 

@@ -15,6 +15,9 @@ from dsdc.db.repositories.models import Models
 from dsdc.db.repositories.predictions import NewPrediction, Predictions
 from dsdc.db.session import transaction
 from dsdc.errors import CorruptFile, NoChampion
+from dsdc.settings import settings
+
+HELD_S = 120.0  # nobody who forgets to let a document go is to hang for ever
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class StandInAnswer:
 class StandInAnswerer:
     """Answers without looking: the class follows from the hash. It loads and stores as the real one does.
 
-    A document named `slow-<seconds>…` takes that long, one named `broken…` cannot be read; `poison…` breaks an engine,
-    and `deadly…` ends the process.
+    A document named `slow-<seconds>…` takes that long, one named `held…` until a file of its name lies in the project's
+    folder; one named `broken…` cannot be read, `poison…` breaks an engine, and `deadly…` ends the process.
     """
 
     def __init__(self, model_name: str) -> None:
@@ -78,6 +81,8 @@ class StandInAnswerer:
     ) -> StandInAnswer:
         if name.startswith("slow-"):
             time.sleep(float(name.split("-")[1]))
+        if name.startswith("held"):
+            _hold(name)
         if name.startswith("poison"):
             raise RuntimeError("an engine broke")
         if name.startswith("deadly"):
@@ -130,6 +135,12 @@ class StandInAnswerer:
             source=source,
             author=author,
         )
+
+
+def _hold(name: str) -> None:
+    end = time.monotonic() + HELD_S
+    while not (settings().root / name).exists() and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def _descending(item: dict[str, Any]) -> tuple[float, str]:

@@ -103,6 +103,9 @@ def _maintenance(url: URL) -> URL:
     return url.set(database="postgres")
 
 
+_DATABASE = "SELECT 1 FROM pg_database WHERE datname = :name"
+
+
 def _exists(connection: Connection, query: str, name: str) -> bool:
     return connection.execute(text(query), {"name": name}).first() is not None
 
@@ -111,13 +114,21 @@ def _ensure_database(owner: URL) -> None:
     """Create the platform's own database if the server has none of that name."""
     try:
         _connect(owner).close()
-    except OperationalError as error:
-        if "does not exist" not in str(error.orig):
+    except OperationalError:
+        # Why it cannot be entered is told in the server's language alone, so its catalogue is asked.
+        if not _is_missing(owner):
             raise
-    else:
-        return
-    with _connect(_maintenance(owner)) as connection:
-        _create_database(connection, str(owner.database), None)
+        with _connect(_maintenance(owner)) as connection:
+            _create_database(connection, str(owner.database), None)
+
+
+def _is_missing(owner: URL) -> bool:
+    """Whether the server is there and has no such database; False where the owner may not look."""
+    try:
+        with _connect(_maintenance(owner)) as connection:
+            return not _exists(connection, _DATABASE, str(owner.database))
+    except OperationalError:
+        return False
 
 
 def _create_database(connection: Connection, name: str, owner: str | None) -> None:
@@ -186,7 +197,7 @@ def _ensure_side_database(config: Settings, name: DatabaseRole) -> None:
     url = config.database_url(name)
     owner = role_name(config, name) if config.database.least_privilege else None
     with _connect(config.database_url("owner")) as connection:
-        if _exists(connection, "SELECT 1 FROM pg_database WHERE datname = :name", str(url.database)):
+        if _exists(connection, _DATABASE, str(url.database)):
             return
         if owner:
             # A creator that is no superuser must be a member of the role that is to own the database.

@@ -258,6 +258,7 @@ class EmbeddedServer:
         self.prepare()
         log_file = self.data_dir.with_name(self.data_dir.name + ".log")
         with log_file.open("ab") as output:
+            begun = output.tell()  # what stands before it was said by earlier servers
             self._process = subprocess.Popen(
                 self.command(),
                 cwd="/",
@@ -271,7 +272,7 @@ class EmbeddedServer:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                reason = log_file.read_text(errors="replace")[-600:].strip()
+                reason = log_file.read_bytes()[begun:].decode(errors="replace")[-600:].strip()
                 self.stop()
                 if "Address already in use" in reason:
                     raise PortTaken(f"Port {self.port} (database.port) was taken just now.")

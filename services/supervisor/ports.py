@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import secrets
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ from dataclasses import dataclass
 import psutil
 
 from dsdc.errors import PortTaken
+
+# Below those that the kernel gives to outgoing connections by itself (Linux: from 32768 on, others: from 49152 on), any
+# of which may be in use by the time that a server comes to listen.
+_UNASSIGNED = range(20_000, 32_000)
+_given: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,11 @@ def holder(number: int) -> str | None:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+    """A port that is free now, and another one at each call in this process."""
+    while (number := secrets.choice(_UNASSIGNED)) in _given or not is_free(number):
+        pass
+    _given.add(number)
+    return number
 
 
 def require_free(ports: Iterable[Port]) -> None:

@@ -62,5 +62,5 @@ def migrated(airflow_home: Path) -> dict[str, str]:
         "from airflow.models.pool import Pool;"
         "[Pool.create_or_update_pool(name, slots, '', False) for name, slots in (('cpu', 2), ('gpu', 1))]"
     )
-    subprocess.run([sys.executable, "-c", script], env=env, check=True, timeout=120, capture_output=True)
+    subprocess.run([sys.executable, "-c", script], env=env, check=True, timeout=600, capture_output=True)
     return env

@@ -41,7 +41,7 @@ def run_dags(env: dict[str, str], *runs: tuple[str, dict[str, Any]]) -> tuple[li
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=1500,
         check=False,
     )
     log = done.stdout + done.stderr
@@ -54,6 +54,7 @@ def states(result: dict[str, Any]) -> dict[str, set[str]]:
     return {task: {state for state, _ in instances} for task, instances in result["tasks"].items()}
 
 
+@pytest.mark.timeout(2400)
 def test_a_day_of_the_platform(migrated: dict[str, str], database: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents arrive, two bad files among them; they are processed; nothing is left; the services are down."""
     for name in ("DSDC_MLFLOW_URI", "DSDC_AUTH_URL", "DSDC_STREAMLIT_PREDICT_URL"):

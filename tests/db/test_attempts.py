@@ -41,6 +41,12 @@ def claim(processor: int, *, limit: int = 4, lease_s: float = 60, worker: str = 
         return StageAttempts(session).claim("render", processor, worker=worker, limit=limit, lease_s=lease_s)
 
 
+def let_time_pass(where: str) -> None:
+    """As if the leases of these, or their time to wait, were over."""
+    with transaction() as session:
+        session.execute(text(f"UPDATE stage_attempts SET available = clock_timestamp() WHERE {where}"))
+
+
 def test_no_input_is_handed_out_twice(queue: int) -> None:
     taken = [c.input_id for _ in range(4) for c in claim(queue)]
     assert len(taken) == len(set(taken)) == 10
@@ -78,9 +84,11 @@ def test_a_renewed_lease_is_not_handed_out(queue: int) -> None:
 def test_a_retry_waits_and_counts(queue: int) -> None:
     first = claim(queue, limit=1)[0]
     with transaction() as session:
-        assert StageAttempts(session).retry(first, wait_s=0.2, category="error", message="later")
+        assert StageAttempts(session).retry(first, wait_s=60, category="error", message="later")
+        waits = text("SELECT extract(epoch FROM available - clock_timestamp()) FROM stage_attempts WHERE id = :id")
+        assert 30 < session.execute(waits, {"id": first.id}).scalar_one() <= 60
     assert first.id not in {c.id for c in claim(queue, limit=10)}
-    time.sleep(0.25)
+    let_time_pass(f"id = {first.id}")
     second = claim(queue)
     assert [(c.id, c.attempt) for c in second] == [(first.id, 2)]
 
@@ -97,10 +105,10 @@ def test_an_end_whose_answer_was_lost_may_be_told_again(queue: int) -> None:
 
 def test_what_may_have_killed_workers_comes_last_and_alone(queue: int) -> None:
     for _ in range(2):
-        claims = claim(queue, limit=10, lease_s=0.2)
+        claims = claim(queue, limit=10)
         with transaction() as session:
             assert {StageAttempts(session).release(mine, "in order") for mine in claims[3:]} == {True}
-        time.sleep(0.25)
+        let_time_pass("state = 'running'")
     assert len(claim(queue, limit=10)) == 7, "the three suspects are left out"
     suspects = [claim(queue, limit=10) for _ in range(4)]
     assert [len(claims) for claims in suspects] == [1, 1, 1, 0]
@@ -116,9 +124,9 @@ def test_a_worker_that_stops_in_order_makes_nothing_suspect(queue: int) -> None:
 
 def test_what_kills_its_worker_each_time_is_given_up(queue: int) -> None:
     for _ in range(3):
-        while claim(queue, limit=10, lease_s=0.2):
+        while claim(queue, limit=10):
             pass
-        time.sleep(0.25)
+        let_time_pass("state = 'running'")
     with transaction() as session:
         attempts = StageAttempts(session)
         assert attempts.crashed("render", queue, max_crashes=4) == []

@@ -42,6 +42,7 @@ class Site:
             "DSDC_DATABASE_URL": self.url.render_as_string(hide_password=False),
             "DSDC_DATABASE_LEAST_PRIVILEGE": "false",
             "DSDC_INGEST_QUIET_S": "0",
+            "DSDC_PARSING_PROCESSES": "2",
             "DSDC_LOGGING_FORMAT": "json",
             **options,
         }
@@ -164,7 +165,8 @@ class Restarts:
         self._every = every_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._go)
-        self.count = 0
+        self._count = 0
+        self._error: Exception | None = None
 
     def __enter__(self) -> Restarts:
         # A test server answers before a commit is on disk; one that is to lose its power may not.
@@ -176,14 +178,27 @@ class Restarts:
         self._over.set()
         self._thread.join()
 
+    @property
+    def count(self) -> int:
+        """How often so far; raises what has put an end to it."""
+        if self._error is not None:
+            raise self._error
+        return self._count
+
     def _go(self) -> None:
+        try:
+            self._restart()
+        except Exception as error:  # noqa: BLE001 - a thread's errors are nobody's: whoever counts gets it
+            self._error = error
+
+    def _restart(self) -> None:
         while not self._over.wait(self._random.uniform(*self._every)):
             if self._random.random() < 0.5:
                 self._crash()
             self._server.stop()
             self._over.wait(self._random.uniform(0, 1.0))
             self._server.start()
-            self.count += 1
+            self._count += 1
 
     def _crash(self) -> None:
         """As after a power cut: no goodbye to anybody, recovery at the next start."""

@@ -40,14 +40,18 @@ def test_a_writer_that_pauses_for_long_is_waited_for(inbox: Path, database: Sett
     check_invariant(database, [sha256_of(data)])
 
 
-def test_a_writer_that_opens_and_closes_for_each_piece_is_waited_for(inbox: Path, database: Settings) -> None:
+def test_a_writer_that_opens_and_closes_for_each_piece_is_waited_for(
+    inbox: Path, database: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSDC_INGEST_QUIET_S", "1")  # a busy machine may hold up the writer for a while
+    forget_settings()
     data, over = picture(1, 100), threading.Event()
 
     def write() -> None:
-        for start in range(0, len(data), 16):
+        for start in range(0, len(data), 4):
             with (inbox / "slow.png").open("ab") as file:
-                file.write(data[start : start + 16])
-            time.sleep(QUIET_S / 6)
+                file.write(data[start : start + 4])
+            time.sleep(0.05)
         over.set()
 
     writer = threading.Thread(target=write)
@@ -64,7 +68,7 @@ def test_a_file_that_arrives_by_a_rename_is_taken_in_the_same_run(inbox: Path, d
     arrive(inbox, "whole.png", picture(1))
     started = time.monotonic()
     assert ingest_inbox().taken == 1
-    assert QUIET_S <= time.monotonic() - started < 10 * QUIET_S
+    assert QUIET_S <= time.monotonic() - started < 10
     check_invariant(database, [sha256_of(picture(1))])
 
 

@@ -62,9 +62,10 @@ def _runs(pid: int) -> bool:
 
 
 def kill_worker(stage: str) -> int:
-    until(lambda: worker_at_work(stage), timeout_s=120)
-    pid = worker_at_work(stage)
-    assert pid is not None
+    end = time.monotonic() + 120
+    while (pid := worker_at_work(stage)) is None:
+        assert time.monotonic() < end, "no worker is at work"
+        time.sleep(0.05)
     psutil.Process(pid).kill()
     return pid
 

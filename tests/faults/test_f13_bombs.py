@@ -31,6 +31,8 @@ MEMORY_MB = 512
 PAGE_CPU_S = 2
 #: Forging a header takes no more than this of a process that has its engines loaded.
 MODEST_MB = 300
+#: By the clock on the wall: a few seconds of work, on a machine that may have much else to do.
+SOON_S = 60
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ def test_sizes_that_no_page_has_are_refused_from_the_header(limited: Passage) ->
     assert outcomes(found) == dict.fromkeys(files, ("rejected", "too_large", ()))
     assert all("pixels" in (one.message or "") for one in found.values())
     assert watched.peak_mb < MODEST_MB
-    assert watched.seconds < 10
+    assert watched.seconds < SOON_S
     limited.check()
 
 
@@ -146,7 +148,7 @@ def test_a_tiff_whose_strips_are_absurd(limited: Passage) -> None:
         found = limited.render(files)
     assert outcomes(found) == dict.fromkeys(files, ("rejected", "corrupt", ()))
     assert watched.peak_mb < MODEST_MB
-    assert watched.seconds < 10
+    assert watched.seconds < SOON_S
     limited.check()
 
 
@@ -166,7 +168,7 @@ def test_a_jpeg_whose_scans_never_end_runs_out_of_time(limited: Passage) -> None
     with Watched() as watched:
         found = limited.render({"endless.jpg": endless})
     assert outcomes(found) == {"endless.jpg": ("rejected", "timeout", ())}
-    assert watched.seconds < PAGE_CPU_S + 12
+    assert watched.seconds < SOON_S
     assert watched.peak_mb < MEMORY_MB
     limited.check()
 
@@ -221,7 +223,7 @@ def test_a_content_stream_that_unfolds_without_end_costs_its_page_alone(limited:
     assert "page 2" in (found["bomb.pdf"].message or "")
     assert watched.peak_mb <= MEMORY_MB
     assert watched.own_growth_mb < 100
-    assert watched.seconds < 4 * PAGE_CPU_S + 10
+    assert watched.seconds < SOON_S
     limited.check()
 
 
@@ -253,7 +255,7 @@ def test_a_page_tree_that_declares_more_pages_than_it_has(limited: Passage) -> N
     with Watched() as watched:
         found = limited.render({"9000.pdf": boast, "most.pdf": most})
     assert outcomes(found) == dict.fromkeys(["9000.pdf", "most.pdf"], ("rejected", "corrupt", ()))
-    assert watched.seconds < 10
+    assert watched.seconds < SOON_S
     limited.check()
 
 
@@ -285,7 +287,7 @@ def test_messages_that_are_too_much_are_refused(limited: Passage) -> None:
         found = limited.render(files)
     assert outcomes(found) == dict.fromkeys(files, ("rejected", "too_large", ()))
     assert watched.peak_mb <= MEMORY_MB
-    assert watched.seconds < 20
+    assert watched.seconds < SOON_S
     limited.check()
 
 

@@ -16,6 +16,8 @@ from tests.faults.passage import Passage, Watched
 
 #: What may run besides Python: the second engine for what the first cannot draw, and text recognition.
 PROGRAMS = {"pdftoppm", "pdfinfo", "tesseract"}
+#: By the clock on the wall: a few seconds of work, on a machine that may have much else to do.
+SOON_S = 60
 
 
 class Listener:
@@ -137,7 +139,7 @@ def test_nothing_runs_nobody_is_called_and_nothing_is_written(
     assert {name for name in watched.names if not name.startswith("python")} <= PROGRAMS
     assert rows("SELECT count(*) FROM original_documents") == [(len(files),)]
     assert "root:" not in " ".join(text for (text,) in rows("SELECT raw_text FROM raw_texts"))
-    assert rows("SELECT max(finished - started) < interval '20 seconds' FROM stage_attempts") == [(True,)]
+    assert rows(f"SELECT max(finished - started) < interval '{SOON_S} seconds' FROM stage_attempts") == [(True,)]
     passage.check()
 
 
@@ -230,7 +232,7 @@ def test_what_contains_itself_comes_to_an_end_and_the_pages_are_had(passage: Pas
         found = passage.render(files)
         passage.run("text")
     assert {name: one.brief for name, one in found.items()} == dict.fromkeys(files, ("stored", None, (1, 2, 3)))
-    assert watched.seconds < 60
+    assert watched.seconds < SOON_S
     passage.check()
 
 
@@ -265,7 +267,7 @@ def test_page_trees_that_go_round_in_circles(passage: Passage) -> None:
     assert ends["own grandchild.pdf"] == ends["own length.pdf"] == ends["earlier table.pdf"] == ("stored", (1,))
     assert ends["own parent.pdf"] == ("stored", (1,))
     assert {one.category for one in found.values()} <= {None, "corrupt", "partial"}
-    assert watched.seconds < 30
+    assert watched.seconds < SOON_S
     passage.check()
 
 
@@ -298,7 +300,7 @@ def test_a_page_that_takes_for_ever_is_given_up_and_the_others_are_had(passage: 
         found = passage.render({"endless.pdf": pdf(ENDLESS[kind]())})["endless.pdf"]
     assert found.brief == ("stored", "partial", (1, 3))
     assert "page 2: A page took too long" in (found.message or "")
-    assert watched.seconds < 15
+    assert watched.seconds < SOON_S
     passage.check()
 
 
@@ -311,5 +313,5 @@ def test_a_document_of_nothing_else_ends_with_the_category_timeout_and_not_after
     with Watched() as watched:
         found = passage.render({"endless.pdf": endless})["endless.pdf"]
     assert found.brief == ("rejected", "timeout", ())
-    assert watched.seconds < 30
+    assert watched.seconds < SOON_S
     passage.check()

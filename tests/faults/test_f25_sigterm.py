@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL
 
 from dsdc.pipeline.ingest import ingest_inbox
 from dsdc.pipeline.worker import run_stage
-from dsdc.settings import Settings, secrets, settings
+from dsdc.settings import Settings, settings
 from tests.faults.documents import saved
 from tests.faults.invariant import check_invariant, rows, sha256_of
 from tests.faults.machine import picture, quick_assembly
@@ -181,24 +181,16 @@ def platform(postgres: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield running
 
 
-def working(platform: Platform) -> bool:
-    """Whether the service is in the middle of a document."""
-    with platform.here():
-        token = secrets().value("metrics_token")
-    metrics = httpx.get(f"{platform.predict}/metrics", headers={"Authorization": f"Bearer {token}"}, timeout=10)
-    return "dsdc_predict_working 1.0" in metrics.text
-
-
 def test_a_request_that_was_begun_is_answered(platform: Platform) -> None:
     service = platform.processes[-1]
     client = platform.of_role("viewer")
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(client.predict, saved(picture(1), "PNG"), name="slow-3-.png")
-        until(lambda: working(platform))
+    with ThreadPoolExecutor(1) as pool, platform.held() as name:
+        asked = pool.submit(client.predict, saved(picture(1), "PNG"), name=name)
+        until(platform.working)
         service.send_signal(signal.SIGTERM)
         until(lambda: not accepts(platform.predict))
         assert not asked.done(), "the service closes its door at once"
-        answer = asked.result(20)
+    answer = asked.result()
     assert service.wait(10) in (0, -signal.SIGTERM)
     with platform.here():
         assert rows("SELECT id::text FROM predictions") == [(str(answer.prediction_id),)]

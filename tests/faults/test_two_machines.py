@@ -34,10 +34,11 @@ def _machine(name: str, core: int) -> list[str]:
 
 def _process(site: Site, machines: Sequence[str], **env: str) -> float:
     """Seconds that these machines take for all that is pending."""
+    cores = sorted(os.sched_getaffinity(0))
     started = time.monotonic()
     workers = [
-        site.start("process", prefix=_machine(name, core % (os.cpu_count() or 1)), **ONE_CORE, **env)
-        for core, name in enumerate(machines)
+        site.start("process", prefix=_machine(name, cores[number % len(cores)]), **ONE_CORE, **env)
+        for number, name in enumerate(machines)
     ]
     assert {worker.wait(timeout=1800) for worker in workers} == {0}, site.log_tail()
     return time.monotonic() - started

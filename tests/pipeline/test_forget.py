@@ -90,7 +90,7 @@ def predict(document: str, *, name: str, neighbour: str | None = None, kept: boo
             """),
             {
                 "hash": prediction.replace("-", "") * 2,
-                "number": int(prediction[:6], 16),
+                "number": int(prediction[:7], 16),
                 "id": prediction,
                 "document": document,
                 "kept": document if kept else None,

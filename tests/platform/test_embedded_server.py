@@ -104,6 +104,17 @@ def test_a_taken_port_is_named(folder: Path) -> None:
             EmbeddedServer(folder / "data", port, durable=False).start()
 
 
+def test_a_start_that_fails_is_told_from_earlier_ones(folder: Path) -> None:
+    server = EmbeddedServer(folder / "data", durable=False)
+    server.initialise()
+    (folder / "data.log").write_text("LOG:  could not bind IPv4 address: Address already in use\n")
+    with (folder / "data" / "postgresql.conf").open("a") as file:
+        file.write("no_such_parameter = 1\n")
+    with pytest.raises(DatabaseError, match="no_such_parameter") as caught:
+        server.start()
+    assert "in use" not in str(caught.value)
+
+
 def test_an_interrupted_initdb_is_begun_anew(folder: Path) -> None:
     half = folder / "data.new"
     half.mkdir()

@@ -88,6 +88,26 @@ class Platform:
         assert done.exit_code == 0, done.output
         return name
 
+    @contextmanager
+    def held(self) -> Iterator[str]:
+        """A name; the documents of that name are not answered before the block ends."""
+        name = f"held-{uuid.uuid4().hex}.png"
+        try:
+            yield name
+        finally:
+            (self.root / name).touch()
+
+    def working(self) -> int:
+        """How many documents the service is in the middle of."""
+        (line,) = (line for line in self.metrics().splitlines() if line.startswith("dsdc_predict_working "))
+        return int(float(line.split()[1]))
+
+    def metrics(self) -> str:
+        """What the prediction service tells of itself."""
+        with self.here():
+            token = settings_module.secrets().value("metrics_token")
+        return httpx.get(f"{self.predict}/metrics", headers={"Authorization": f"Bearer {token}"}, timeout=30).text
+
     def connect(self) -> Client:
         return Client(self.auth, self.predict)
 
@@ -107,9 +127,7 @@ class Platform:
         self._clients.clear()
 
     def token(self, role: str = "viewer") -> str:
-        tokens = self.of_role(role).tokens
-        assert tokens is not None
-        return tokens.access_token
+        return _access_token(self.of_role(role))
 
     def key_token(self, role: str) -> str:
         """An access token of a service account of this role, for its API key."""
@@ -118,15 +136,18 @@ class Platform:
             account = admin.create_user(f"robot-{role}-{uuid.uuid4().hex[:8]}", None, role)
             client.sign_in_with_key(admin.create_key(account.id).key)
             self._clients[f"key of {role}"] = client
-        tokens = self._clients[f"key of {role}"].tokens
-        assert tokens is not None
-        return tokens.access_token
+        return _access_token(self._clients[f"key of {role}"])
 
     def bearer(self, role: str = "viewer") -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token(role)}"}
 
 
-def wait_ready(url: str, process: subprocess.Popen[bytes], log: Path, timeout_s: float = 60) -> None:
+def _access_token(client: Client) -> str:
+    """For requests that a test makes by itself; renewed as for the client's own, for the tests may outlast it."""
+    return client._signed()["Authorization"].removeprefix("Bearer ")
+
+
+def wait_ready(url: str, process: subprocess.Popen[bytes], log: Path, timeout_s: float = 300) -> None:
     """Until /readyz answers 200, or say what the process said."""
     end = time.monotonic() + timeout_s
     answer = "nothing"

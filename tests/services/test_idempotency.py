@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import httpx
@@ -66,27 +66,29 @@ def test_a_key_for_predictions_is_none_for_batches(viewer: Client, key: str) -> 
 def test_two_at_once_are_answered_once(platform: Platform, viewer: Client, key: str) -> None:
     before = predictions(platform)
 
-    def ask(_: int) -> Any:
+    def ask(name: str) -> Any:
         try:
-            return viewer.predict(page(3), name="slow-1-.png", idempotency_key=key)
+            return viewer.predict(page(3), name=name, idempotency_key=key)
         except StillRunning as error:
             return error
 
-    with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(ask, range(2)))
-    given = [a for a in answers if not isinstance(a, StillRunning)]
+    with ThreadPoolExecutor(2) as pool, platform.held() as name:
+        asked = [pool.submit(ask, name) for _ in range(2)]
+        assert isinstance(next(as_completed(asked)).result(), StillRunning)
+    given = [a for a in (f.result() for f in asked) if not isinstance(a, StillRunning)]
     assert len(given) == 1
     assert predictions(platform) == before + 1
-    assert viewer.predict(page(3), name="slow-1-.png", idempotency_key=key) == given[0]
+    assert viewer.predict(page(3), name=name, idempotency_key=key) == given[0]
 
 
 def test_while_it_runs_the_answer_is_409_with_a_time(platform: Platform, viewer: Client, key: str) -> None:
-    url, files = f"{platform.predict}/v1/predict", {"file": ("slow-1-.png", page(4))}
-    headers = {**platform.bearer(), "Idempotency-Key": key}
-    with ThreadPoolExecutor(2) as pool:
-        answers = [f.result() for f in [pool.submit(httpx.post, url, files=files, headers=headers) for _ in range(2)]]
-    assert sorted(a.status_code for a in answers) == [200, 409]
-    refused = next(a for a in answers if a.status_code == 409)
+    url, headers = f"{platform.predict}/v1/predict", {**platform.bearer(), "Idempotency-Key": key}
+    with ThreadPoolExecutor(2) as pool, platform.held() as name:
+        files = {"file": (name, page(4))}
+        asked = [pool.submit(httpx.post, url, files=files, headers=headers, timeout=60) for _ in range(2)]
+        refused = next(as_completed(asked)).result()
+    assert sorted(f.result().status_code for f in asked) == [200, 409]
+    assert refused.status_code == 409
     assert refused.json()["type"] == "urn:dsdc:problem:still-running"
     assert refused.headers["retry-after"] == "1"
 

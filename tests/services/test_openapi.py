@@ -2,7 +2,7 @@
 
 schemathesis makes the requests, from examples, from the edges of every schema, at random, and along the links from one
 operation to the next; it learns of routes from OpenAPI alone, so new ones are tested without a word here.
-`DSDC_FUZZ_EXAMPLES=500 ./scripts/test.sh tests/services/test_openapi.py` tries longer.
+`DSDC_FUZZ_EXAMPLES=500 ./scripts/test.sh tests/services/test_openapi.py` tries longer, and other requests each time.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from services.supervisor.ports import free_port
 from tests.projects import ROOT
 from tests.services.platforms import Platform
 
+LONGER = "DSDC_FUZZ_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("DSDC_FUZZ_EXAMPLES", "3"))
 HERE = Path(__file__).parent
 SERVICES = ("auth", "predict")
@@ -54,6 +55,7 @@ def run(url: str, folder: Path, **env: str) -> dict[str, Any]:
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml"), "run"),
         *(f"{url}/openapi.json", "--max-examples", str(EXAMPLES), "--report-json-path", str(report)),
         *("--generation-database", "none", "--continue-on-failure", "--warnings", "off", "--no-color"),
+        *(() if LONGER else ("--seed", "1")),
     ]
     env = {"SCHEMATHESIS_HOOKS": "tests.services.openapi_hooks", "PYTHONPATH": str(ROOT)} | env
     done = subprocess.run(command, cwd=folder, env=os.environ | env, capture_output=True, text=True, check=False)

@@ -57,7 +57,7 @@ class Real:
             env = os.environ | self.platform.env | self.env
             self.platform.processes.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=out))
 
-    def wait(self, status: int, within_s: float = 90) -> httpx.Response:
+    def wait(self, status: int, within_s: float = 300) -> httpx.Response:
         """Until /readyz answers so; the answer."""
         end = time.monotonic() + within_s
         while time.monotonic() < end:
@@ -91,6 +91,7 @@ def real(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (platform.root / "models" / "clip").symlink_to(ROOT / "models" / "clip")
     env = {
         "DSDC_PREDICT_PORT": str(port),
+        "DSDC_PARSING_PROCESSES": "2",
         "DSDC_PREDICT_MAX_UPLOAD_MB": "20",
         "DSDC_TRAIN_MODEL_NAME": "real-head",
         "DSDC_TRAIN_EPOCHS": "20",

@@ -26,7 +26,7 @@ def start(platform: Platform, module: str, log: Path, **env: str) -> subprocess.
 
 def answer(url: str, process: subprocess.Popen[bytes]) -> httpx.Response:
     """The first answer of /readyz once the process listens."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < end:
         try:
             return httpx.get(f"{url}/readyz", timeout=30)
@@ -64,7 +64,10 @@ def test_without_a_database_auth_lives_and_is_not_ready(platform: Platform) -> N
         refused = httpx.post(f"{base}/token", data={"username": "ada", "password": "x"}, timeout=30)
         assert refused.status_code == 503
         assert refused.json()["type"] == "urn:dsdc:problem:database-unavailable"
-        assert str(url.port) not in refused.text + waiting.text  # nothing of the DSN
+        told = refused.text + waiting.text
+        assert f":{url.port}" not in told
+        assert f"port {url.port}" not in told
+        assert str(url.database) not in told  # nothing of the DSN
     finally:
         process.terminate()
         process.wait(20)
@@ -74,7 +77,7 @@ def test_a_taken_port_is_named_with_its_setting(platform: Platform, tmp_path: Pa
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         process = start(platform, "services.auth", tmp_path / "log", DSDC_AUTH_PORT=str(port))
-        assert process.wait(60) == 2
+        assert process.wait(300) == 2
     assert f"Port {port}, which auth needs, is taken." in (tmp_path / "log").read_text()
     assert "DSDC_AUTH_PORT" in (tmp_path / "log").read_text()
 
@@ -84,7 +87,7 @@ def test_a_weak_secret_keeps_a_service_from_starting(platform: Platform, tmp_pat
     weak = (root / ".secrets").read_text().splitlines()[:-1]
     (root / ".secrets").write_text("\n".join([*weak, "DSDC_SECRET_S3_SECRET=changeme-changeme-changeme"]))
     process = start(platform, "services.auth", tmp_path / "log", DSDC_DIR=str(root))
-    assert process.wait(60) == 2
+    assert process.wait(300) == 2
     log = (tmp_path / "log").read_text()
     assert "DSDC_SECRET_S3_SECRET" in log
     assert "changeme" not in log

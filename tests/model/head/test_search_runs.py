@@ -12,8 +12,9 @@ from dsdc.ml.fit import Fitted
 from dsdc.ml.recipe import Recipe
 from dsdc.ml.search import SPACE, search
 from dsdc.ml.tracking import Tracking
+from services.supervisor.ports import free_port
 from tests.model.head.synthetic import QUICK, clusters
-from tests.model.head.test_tracking import _free_port, server
+from tests.model.head.test_tracking import server
 
 __all__ = ["server"]
 
@@ -65,6 +66,6 @@ def test_a_search_that_breaks_off_is_failed_and_keeps_its_trials(server: str) ->
 def test_without_a_server_the_search_does_not_begin() -> None:
     with (
         pytest.raises(TrackingUnavailable, match=r"start\.sh"),
-        Tracking(f"http://127.0.0.1:{_free_port()}").search_run(experiment="e"),
+        Tracking(f"http://127.0.0.1:{free_port()}").search_run(experiment="e"),
     ):
         pytest.fail("it began")

@@ -20,20 +20,15 @@ from dsdc.errors import NotFound, TrackingUnavailable, WeightsError
 from dsdc.ml.fit import Fitted
 from dsdc.ml.recipe import Recipe, load
 from dsdc.ml.tracking import CHALLENGER, CHAMPION, Registered, Tracking
+from services.supervisor.ports import free_port
 from tests.model.head.synthetic import clusters
 
 STARTS_WITHIN_S = 180  # 12 s on two idle cores, over a minute on crowded ones
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder, port = tmp_path_factory.mktemp("mlflow"), _free_port()
+    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
     with (folder / "log").open("wb") as output:
         process = subprocess.Popen(
             [
@@ -189,7 +184,7 @@ def test_a_port_that_looks_like_a_status_is_no_refusal() -> None:
 def test_no_server_is_said_within_seconds(fitted: Fitted, described: Recipe, head_folder: Path) -> None:
     started = time.monotonic()
     with pytest.raises(TrackingUnavailable, match=r"start\.sh") as caught:
-        Tracking(f"http://127.0.0.1:{_free_port()}").log_training(
+        Tracking(f"http://127.0.0.1:{free_port()}").log_training(
             fitted, described, head_folder, experiment="e", model_name="m"
         )
     assert time.monotonic() - started < 10

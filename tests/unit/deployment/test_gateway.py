@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from services.base.prepare import htpasswd
+from services.supervisor.ports import free_port
 from tests.compose_model import SERVICES, read
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -48,12 +48,6 @@ class Echo(http.server.BaseHTTPRequestHandler):
         return
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def upstreams() -> Iterator[dict[str, int]]:
     servers = {name: http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo) for name in UPSTREAMS}
@@ -73,7 +67,7 @@ def configured(folder: Path, port: int, server: str, addresses: str) -> Path:
         "/run/secrets": str(folder),
         "127.0.0.1:8081": f"127.0.0.1:{free_port()}",
         "listen 8080": f"listen 127.0.0.1:{port}",
-        "listen 8443": f"listen 127.0.0.1:{port + 1}",
+        "listen 8443": f"listen 127.0.0.1:{free_port()}",
         "/dev/stdout": str(folder / "access.log"),
         "pid /tmp": f"pid {folder}",
         "_path /tmp": f"_path {folder}",

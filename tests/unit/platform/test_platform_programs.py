@@ -289,5 +289,7 @@ def test_a_taken_port_is_named_with_its_setting_and_program(listener: int) -> No
 
 
 def test_a_free_port_is_free_and_a_taken_one_is_not(listener: int) -> None:
-    assert is_free(free_port())
+    found = [free_port() for _ in range(20)]
+    assert all(is_free(number) for number in found)
+    assert len(set(found)) == 20, "nobody else is given the same"
     assert not is_free(listener)

@@ -34,7 +34,7 @@ class Model:
 
 def test_calls_of_many_threads_share_batches_and_get_their_own_rows() -> None:
     model = Model()
-    gather = Gather(model, most=8, wait_s=0.05)
+    gather = Gather(model, most=8, wait_s=1.0)
     start = threading.Barrier(6)
 
     def ask(number: int) -> Vectors:
@@ -49,7 +49,7 @@ def test_calls_of_many_threads_share_batches_and_get_their_own_rows() -> None:
 
 
 def test_one_bad_item_fails_its_own_caller_alone() -> None:
-    gather = Gather(Model(), most=8, wait_s=0.05)
+    gather = Gather(Model(), most=4, wait_s=1.0)
     with ThreadPoolExecutor(4) as pool:
         asked = {number: pool.submit(gather, [number]) for number in (12, 13, 14, 15)}
         assert [float(asked[n].result()[0, 0]) for n in (12, 14, 15)] == [12, 14, 15]
