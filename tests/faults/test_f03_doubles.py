@@ -73,7 +73,7 @@ def test_a_commit_whose_answer_is_lost(inbox: Path, database: Settings, monkeypa
         (archive / name).write_bytes(picture(1))
     arrive(inbox, "invoice/c.png", picture(3))
     arrive(inbox, "x.pdf", TEXT)
-    for module in ("intake", "quarantine", "ingest", "release"):
+    for module in ("intake", "quarantine", "labels_files", "release"):
         monkeypatch.setattr(f"dsdc.pipeline.{module}.retrying", twice)
     ingest_inbox(author="test")
     ingest_inbox(folder=archive, source="import", keep=True, author="test")

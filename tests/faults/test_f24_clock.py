@@ -53,7 +53,7 @@ def with_clock(jump_s: float, code: str) -> str:
         env=os.environ | fake | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -100,7 +100,7 @@ def test_a_worker_with_a_wrong_clock_takes_what_is_due_and_nothing_else(
     assert claim(assembly, "another worker", lease_s=600) == 4
     began = time.time()
     clock, _, done, *_ = with_clock(jump_s, WORK).split()
-    assert abs(float(clock) - began - jump_s) < 60, "the clock of that process is wrong"
+    assert abs(float(clock) - began - jump_s) < 600, "the clock of that process is wrong"
     assert done == "0", "the other one's leases are not over, whatever its own clock says"
     with transaction() as session:
         session.execute(text("UPDATE stage_attempts SET available = now() - interval '1 s', lease_until = now()"))
@@ -282,6 +282,6 @@ def test_a_repair_by_a_wrong_clock_takes_nothing_from_work_under_way(documents: 
         assert time.monotonic() < until
         time.sleep(0.02)
     with_clock(HOUR + 60, REPAIR)
-    assert [process.wait(60) for process in running] == [0, 0]
+    assert [process.wait(180) for process in running] == [0, 0]
     assert rows("SELECT count(*) FROM processed_images")[0][0] >= 4
     check_invariant(database, [*documents, sha256_of(saved(picture(9), "PNG"))])

@@ -67,8 +67,14 @@ class Commands:
 
 
 @pytest.fixture
-def commands(database: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Commands]:
-    for name, value in (("CLAIM_BATCH", "2"), ("DRAIN_S", "1")):
+def drain_s() -> str:
+    """How long a worker that is to stop waits for what it has begun."""
+    return "1"
+
+
+@pytest.fixture
+def commands(database: Settings, drain_s: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Commands]:
+    for name, value in (("CLAIM_BATCH", "2"), ("DRAIN_S", drain_s)):
         monkeypatch.setenv(f"DSDC_PIPELINE_{name}", value)
     monkeypatch.setenv("DSDC_PARSING_PROCESSES", "1")
     forget_settings()
@@ -98,7 +104,7 @@ def test_a_batch_is_drained_and_the_next_run_does_the_rest(database: Settings, c
     worker = commands.start("process", failpoints="worker.computed=sleep:0.3")
     until(lambda: count("processed_images"))
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 1, commands.said
+    assert worker.wait(60) == 1, commands.said
     assert "error: Stage render was asked to stop; " in commands.said
     assert "Traceback" not in commands.said
     assert 0 < count("stage_attempts WHERE state = 'done'") < 8
@@ -109,12 +115,15 @@ def test_a_batch_is_drained_and_the_next_run_does_the_rest(database: Settings, c
     check(database, brought)
 
 
-def dense_page(seed: int, size: int = 1500) -> bytes:
-    """A page so full of letters that reading it takes many seconds."""
-    random, page = np.random.default_rng(seed), Image.new("L", (size, size), 255)
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
-    for y in range(0, size, 14):
-        pen.text((0, y), "".join(random.choice(list("abcdefgh ijklmnop QRSTUVWXYZ 0123456789 "), size // 7)), font=font)
+def dense_page(seed: int, part: int = 700, times: int = 5) -> bytes:
+    """A page so full of letters that reading it takes half a minute: a square part of it, again and again."""
+    random, square = np.random.default_rng(seed), Image.new("L", (part, part), 255)
+    pen, font = ImageDraw.Draw(square), ImageFont.load_default(12)
+    for y in range(0, part, 14):
+        pen.text((0, y), "".join(random.choice(list("abcdefgh ijklmnop QRSTUVWXYZ 0123456789 "), part // 7)), font=font)
+    page = Image.new("L", (part * times, part * times), 255)
+    for place in range(times * times):
+        page.paste(square, (place % times * part, place // times * part))
     return saved(page, "PNG")
 
 
@@ -123,13 +132,13 @@ def reading(database: Settings, commands: Commands) -> tuple[psutil.Popen, list[
     """A worker in the middle of a long page, the processes that it has started, and what was brought."""
     brought = bring(database, [dense_page(seed) for seed in range(3)], "render")
     worker = commands.start("process", "--stage", "text")
-    until(lambda: any(child.cpu_times().user > 2 for child in worker.children()))
+    until(lambda: any(child.cpu_times().user > 2 for child in worker.children()), timeout_s=300)
     return worker, worker.children(), brought
 
 
-@pytest.mark.parametrize(("signals", "status", "within_s"), [(1, 1, 4.0), (2, 130, 2.5)])
+@pytest.mark.parametrize(("signals", "status", "drain_s"), [(1, 1, "1"), (2, 130, "100")])
 def test_a_long_page_is_not_waited_for(
-    signals: int, status: int, within_s: float, database: Settings, commands: Commands, reading: Any
+    signals: int, status: int, database: Settings, commands: Commands, reading: Any
 ) -> None:
     """One signal: when `pipeline.drain_s` is over. Two: at once."""
     worker, parsers, brought = reading
@@ -138,8 +147,9 @@ def test_a_long_page_is_not_waited_for(
         worker.send_signal(signal.SIGTERM)
         time.sleep(0.2)
     assert worker.wait(100) == status, commands.said
-    assert time.monotonic() - began < within_s
-    assert psutil.wait_procs(parsers, timeout=5)[1] == []
+    assert time.monotonic() - began < 20
+    assert count("raw_texts") == 0
+    assert psutil.wait_procs(parsers, timeout=20)[1] == []
     assert count("stage_attempts WHERE failures + crashes > 0") == 0, "to be stopped is no fault of a document"
     check(database, brought)
 
@@ -168,7 +178,7 @@ def test_an_ingest_is_stopped_anywhere(point: str, database: Settings, commands:
     process = commands.start("ingest", failpoints=f"{point}=sleep:30")
     until(lambda: STOPS[point](database, process))
     process.send_signal(signal.SIGTERM)
-    assert process.wait(5) == -signal.SIGTERM
+    assert process.wait(20) == -signal.SIGTERM
     check_invariant(database, brought, settled=False)
     ingest_inbox()
     assert count("sightings") == count("original_documents") == 3
@@ -191,7 +201,7 @@ def test_a_request_that_was_begun_is_answered(platform: Platform) -> None:
         until(lambda: not accepts(platform.predict))
         assert not asked.done(), "the service closes its door at once"
     answer = asked.result()
-    assert service.wait(10) in (0, -signal.SIGTERM)
+    assert service.wait(60) in (0, -signal.SIGTERM)
     with platform.here():
         assert rows("SELECT id::text FROM predictions") == [(str(answer.prediction_id),)]
     assert "Traceback" not in (platform.root / "logs" / "predict.log").read_text()

@@ -67,7 +67,7 @@ def test_bombs_are_refused_and_cost_nothing(platform: Platform, parsing: tuple[s
     answer = send(platform, url, data)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 60
     assert psutil.Process(pid).memory_info().rss - before < 50 << 20
     assert send(platform, url, GOOD).status_code == 200
 
