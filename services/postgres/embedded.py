@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -225,7 +225,8 @@ class EmbeddedServer:
         while (orphans := self._on_folder()) and time.monotonic() < deadline:
             if deadline - time.monotonic() < timeout_s / 2:
                 for orphan in orphans:
-                    orphan.send_signal(signal.SIGQUIT)
+                    with suppress(psutil.NoSuchProcess):  # one of them may end by itself meanwhile
+                        orphan.send_signal(signal.SIGQUIT)
             time.sleep(0.1)
         file.unlink(missing_ok=True)
 

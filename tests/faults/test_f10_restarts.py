@@ -30,6 +30,7 @@ from services.supervisor.programs import Program, programs
 from tests.faults.invariant import check_invariant, rows, sha256_of
 from tests.faults.machine import quick_assembly
 from tests.faults.runs import DSDC, FULL
+from tests.processes import lives
 from tests.projects import ROOT, forget_settings, make_project
 
 AIRFLOW = ("postgres", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor")
@@ -50,15 +51,7 @@ def worker_at_work(stage: str) -> int | None:
     """The pid of the worker of this machine that holds inputs of a stage, while it runs."""
     found = rows(f"SELECT worker FROM stage_attempts WHERE stage = '{stage}' AND state = 'running'")
     pids = [int(worker.split(":")[1]) for (worker,) in found]  # host:pid, and more
-    return next((pid for pid in pids if _runs(pid)), None)
-
-
-def _runs(pid: int) -> bool:
-    """Not what has ended, and has not been asked yet how."""
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+    return next((pid for pid in pids if lives(pid)), None)
 
 
 def kill_worker(stage: str) -> int:

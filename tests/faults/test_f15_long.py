@@ -27,6 +27,7 @@ from dsdc.storage import open_storage
 from tests.faults.documents import email, fax, numbered_pdf
 from tests.faults.invariant import rows, sha256_of
 from tests.faults.passage import Engines, Passage
+from tests.processes import parsers_of
 from tests.projects import ROOT
 
 LEASE_S = 2
@@ -108,9 +109,8 @@ def test_a_parser_that_is_killed_in_the_middle_costs_an_attempt_and_no_page(pass
         def pages(self, source: Path, media_type: str, *, first: int = 1) -> Iterator[EncodedPage | DamagedPage]:
             for page in super().pages(source, media_type, first=first):
                 if page.page == 70 and first == 1:
-                    for child in psutil.Process().children():
-                        if "dsdc.processors.sandbox.child" in child.cmdline():
-                            child.kill()
+                    for child in parsers_of():
+                        child.kill()
                 yield page
 
     config = settings()

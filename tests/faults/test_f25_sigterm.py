@@ -24,6 +24,7 @@ from tests.faults.documents import saved
 from tests.faults.invariant import check_invariant, rows, sha256_of
 from tests.faults.machine import picture, quick_assembly
 from tests.faults.runs import DSDC
+from tests.processes import asked
 from tests.projects import forget_settings
 from tests.services.platforms import Platform, running_platform
 
@@ -132,7 +133,9 @@ def reading(database: Settings, commands: Commands) -> tuple[psutil.Popen, list[
     """A worker in the middle of a long page, the processes that it has started, and what was brought."""
     brought = bring(database, [dense_page(seed) for seed in range(3)], "render")
     worker = commands.start("process", "--stage", "text")
-    until(lambda: any(child.cpu_times().user > 2 for child in worker.children()), timeout_s=300)
+    until(
+        lambda: any(asked(child, lambda c: c.cpu_times().user > 2, False) for child in worker.children()), timeout_s=300
+    )
     return worker, worker.children(), brought
 
 

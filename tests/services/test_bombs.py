@@ -14,6 +14,7 @@ import pytest
 
 from services.supervisor.ports import free_port
 from tests.faults.documents import deflated, page_objects, pdf, png, png_chunk, tiff, written
+from tests.processes import parsers_of
 from tests.services.platforms import Platform
 
 STROKES = deflated(b"0 0 m 200 200 l 0 200 l S\n" * 2_000_000)  # minutes of drawing in a few kilobytes
@@ -37,10 +38,6 @@ def parsing(platform: Platform) -> Iterator[tuple[str, int]]:
 def send(platform: Platform, url: str, data: bytes) -> httpx.Response:
     files = {"file": ("document", data)}
     return httpx.post(f"{url}/v1/predict", files=files, headers=platform.bearer(), timeout=60)
-
-
-def parsers(pid: int) -> list[psutil.Process]:
-    return [child for child in psutil.Process(pid).children() if "dsdc.processors.sandbox.child" in child.cmdline()]
 
 
 UNFOLDING = zlib.compress(bytes(50 << 20), 9)
@@ -86,7 +83,7 @@ def test_a_parser_that_dies_costs_one_request_and_no_worker(platform: Platform, 
         end = time.monotonic() + 30
         while not lost.done() and time.monotonic() < end:
             with suppress(psutil.NoSuchProcess):
-                for parser in parsers(pid):
+                for parser in parsers_of(pid):
                     if parser.cpu_percent(0.2) > 20:
                         parser.kill()
                         killed += 1

@@ -30,6 +30,7 @@ from dsdc.storage import open_storage
 from tests.fake_processors import WidthReader
 from tests.faults.models import Service, service, use_shades
 from tests.pipeline.test_training import bring, page, scalar
+from tests.processes import lives, parsers_of
 
 SOME = 12  # labelled documents a class
 
@@ -159,25 +160,6 @@ def test_where_the_image_is_enough_nothing_is_read_until_the_workers_come(
         assert post(running, page("invoice", 702), cascade="perhaps").status_code == 422
 
 
-def parsing_children() -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process().children():
-        try:
-            if "dsdc.processors.sandbox.child" in child.cmdline():
-                found.append(child)
-        except psutil.Error:
-            continue
-    return found
-
-
-def lives(process: psutil.Process) -> bool:
-    """Asked without taking its exit status away from whoever has started it."""
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
 def much_to_read() -> bytes:
     """A page that takes a second to read."""
     image = Image.new("L", (1600, 2200), 255)
@@ -196,7 +178,7 @@ def every_child_dies(number: int) -> Iterator[None]:
 
     def work() -> None:
         while not over.wait(0.05):
-            for child in parsing_children():
+            for child in parsers_of():
                 with suppress(psutil.NoSuchProcess):
                     child.send_signal(number)
                     hit.append(child)
@@ -208,7 +190,9 @@ def every_child_dies(number: int) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        while any(lives(child) for child in hit):  # one that dies a little later is one too many for the next request
+        while any(
+            lives(child.pid) for child in hit
+        ):  # one that dies a little later is one too many for the next request
             time.sleep(0.01)
 
 
@@ -238,10 +222,10 @@ ENDINGS: dict[str, tuple[int, int, str]] = {
 
 
 def test_a_parser_that_dies_costs_one_request(parsed_outside: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parsing_children() == []
+    assert parsers_of() == []
     with service(monkeypatch) as running:
         running.until(ready=True)
-        assert len(parsing_children()) == 2, "started before anybody asks"
+        assert len(parsers_of()) == 2, "started before anybody asks"
         before, hard = running.ask(page("letter", 700)), much_to_read()
         for ending, (number, status, kind) in ENDINGS.items():
             with every_child_dies(number):
@@ -250,5 +234,5 @@ def test_a_parser_that_dies_costs_one_request(parsed_outside: Settings, monkeypa
             assert ("retry-after" in refused.headers) == (status == 503)
             assert running.http.get("/healthz").status_code == 200
             assert post(running, hard, store="false").status_code == 200, f"{ending}: the next request goes well"
-        assert len(parsing_children()) == 2
+        assert len(parsers_of()) == 2
         assert running.ask(page("letter", 700))["label"] == before["label"]

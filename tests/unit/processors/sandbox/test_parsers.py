@@ -25,6 +25,7 @@ from dsdc.processors.ocr import PageReader
 from dsdc.processors.render import PageRenderer
 from dsdc.processors.sandbox import Parsers, SandboxedReader, SandboxedRenderer, protocol
 from dsdc.settings import Ocr, Parsing, Render
+from tests.processes import parsers_of
 
 PDF = "application/pdf"
 
@@ -77,11 +78,6 @@ def exponential_pdf(path: Path) -> Path:
     return path
 
 
-def children() -> list[psutil.Process]:
-    mine = psutil.Process().children()
-    return [child for child in mine if "dsdc.processors.sandbox.child" in child.cmdline()]
-
-
 def renderer(pool: Parsers) -> SandboxedRenderer:
     return SandboxedRenderer(Render(dpi=72), pool)
 
@@ -90,10 +86,10 @@ def test_a_child_gives_the_same_bytes_and_is_used_again(parsers: Callable[..., P
     source, pool = pdf(tmp_path / "a.pdf"), parsers()
     here, there = PageRenderer(Render(dpi=72)), renderer(pool)
     assert list(there.pages(source, PDF)) == list(here.pages(source, PDF))
-    first = children()
+    first = parsers_of()
     assert [page.page for page in there.pages(source, PDF, first=3)] == [3]
     assert there.page_count(source, PDF) == 3
-    assert [child.pid for child in children()] == [child.pid for child in first]
+    assert [child.pid for child in parsers_of()] == [child.pid for child in first]
     assert (there.name, there.version, there.params_hash) == (here.name, here.version, here.params_hash)
 
 
@@ -131,7 +127,7 @@ def test_one_that_says_nothing_is_ended_by_the_clock(parsers: Callable[..., Pars
     assert [isinstance(page, DamagedPage) for page in pages] == [False, True, False]
     assert isinstance(pages[1], DamagedPage)
     assert f"nothing came within {wall_s} s" in pages[1].error.message
-    assert len(children()) == 1
+    assert len(parsers_of()) == 1
 
 
 def test_what_needs_more_memory_than_allowed_is_refused_and_costs_this_process_nothing(
@@ -151,7 +147,7 @@ def test_a_child_that_is_killed_costs_one_request(parsers: Callable[..., Parsers
     source, pool = pdf(tmp_path / "a.pdf", pages=40), parsers(processes=1)
     pages = renderer(pool).pages(source, PDF)
     assert next(pages).page == 1
-    os.kill(children()[0].pid, signal.SIGKILL)
+    os.kill(parsers_of()[0].pid, signal.SIGKILL)
     with pytest.raises(ParserDied, match="SIGKILL"):
         list(pages)
     assert len(list(renderer(pool).pages(source, PDF))) == 40
@@ -162,7 +158,7 @@ def test_one_that_is_killed_before_it_has_answered_costs_nothing(
 ) -> None:
     source, pool = pdf(tmp_path / "a.pdf", pages=2), parsers(processes=1)
     assert renderer(pool).page_count(source, PDF) == 2
-    (idle,) = children()
+    (idle,) = parsers_of()
     idle.suspend()
     with ThreadPoolExecutor(1) as thread:
         asked = thread.submit(renderer(pool).page_count, source, PDF)
@@ -179,14 +175,14 @@ def test_one_left_in_the_middle_of_a_document_does_not_answer_the_next_request(
     pages = renderer(pool).pages(pdf(tmp_path / "long.pdf", pages=30), PDF)
     next(pages)
     pages.close()
-    assert children() == []
+    assert parsers_of() == []
     assert renderer(pool).page_count(pdf(tmp_path / "short.pdf", pages=2), PDF) == 2
 
 
 def test_a_child_grows_old(parsers: Callable[..., Parsers], tmp_path: Path) -> None:
     source, pool = pdf(tmp_path / "a.pdf", pages=3), parsers(recycle_pages=3)
     list(renderer(pool).pages(source, PDF))
-    assert children() == []
+    assert parsers_of() == []
 
 
 def test_warm_children_are_there_before_the_first_request_and_after_one_has_ended(
@@ -194,16 +190,16 @@ def test_warm_children_are_there_before_the_first_request_and_after_one_has_ende
 ) -> None:
     source, pool = pdf(tmp_path / "a.pdf", pages=2), parsers(processes=2, recycle_pages=1)
     pool.keep_warm()
-    first = {child.pid for child in children()}
+    first = {child.pid for child in parsers_of()}
     assert len(first) == 2
     assert len(list(renderer(pool).pages(source, PDF))) == 2
     until = time.monotonic() + 60
-    while len(second := {child.pid for child in children()}) < 2 or second == first:
+    while len(second := {child.pid for child in parsers_of()}) < 2 or second == first:
         assert time.monotonic() < until, "one grew old, and another is to take its place"
         time.sleep(0.05)
     assert (len(second), len(second & first)) == (2, 1)
     pool.close()
-    assert children() == []
+    assert parsers_of() == []
 
 
 def test_a_child_knows_no_secret_and_no_network(
@@ -212,7 +208,7 @@ def test_a_child_knows_no_secret_and_no_network(
     monkeypatch.setenv("DSDC_SECRET_DATABASE_OWNER", "not for parsers")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "neither")
     renderer(parsers()).page_count(pdf(tmp_path / "a.pdf"), PDF)
-    (child,) = children()
+    (child,) = parsers_of()
     known = Path(f"/proc/{child.pid}/environ").read_bytes()
     assert b"PATH=" in known
     assert b"SECRET" not in known
@@ -253,7 +249,7 @@ def test_pages_are_read_in_parallel_and_given_in_order(parsers: Callable[..., Pa
     found = list(SandboxedReader(Ocr(), pool).read(sources))
     assert found == list(PageReader(Ocr()).read(sources))
     assert [text.text for text in found] == [f"Page number {n} of this document" for n in range(1, 6)]
-    assert len(children()) == 2
+    assert len(parsers_of()) == 2
 
 
 def test_one_child_recognises_page_after_page(parsers: Callable[..., Parsers], tmp_path: Path) -> None:
@@ -263,9 +259,9 @@ def test_one_child_recognises_page_after_page(parsers: Callable[..., Parsers], t
     scan = PageSource(tmp_path / "scan.png", "image/png", 1, tmp_path / "scan.png")
     reader = SandboxedReader(Ocr(), parsers(processes=1))
     assert reader.read_page(scan).text == "Recognised and not read from a layer"
-    first = [child.pid for child in children()]
+    first = [child.pid for child in parsers_of()]
     assert all(isinstance(found, PageText) for found in reader.read([scan] * 3))
-    assert [child.pid for child in children()] == first
+    assert [child.pid for child in parsers_of()] == first
 
 
 def test_a_page_whose_image_is_gone_is_the_only_one_to_fail(parsers: Callable[..., Parsers], tmp_path: Path) -> None:
