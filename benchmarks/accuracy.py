@@ -42,6 +42,8 @@ from dsdc.taxonomy import Taxonomy
 #: Label counts a class of the learning curve, as far as the store has them.
 CURVE = (1, 2, 5, 10, 25, 50, 100)
 SHOWN = ("accuracy", "macro_f1", "nll", "ece", "auroc_correct", "coverage", "mean_set_size", "errors_caught_at_11")
+#: From and to: the 95 % interval of the accuracy, and the coverage of the worst and the best covered class.
+RANGES = ("accuracy_interval", "coverage_of_classes")
 #: What the head reads -> what of it an ablation keeps.
 ABLATIONS: Mapping[str, tuple[str, ...]] = {
     "image": ("image",),
@@ -264,15 +266,19 @@ def _point(data: DocumentSet, rows: Ints, fold: Fold, prompts: References, confi
     }
 
 
+def _between(ends: Sequence[float]) -> str:
+    return f"{ends[0]:.3f}-{ends[1]:.3f}"
+
+
 def _print(report: Mapping[str, Any]) -> None:
     title = f"{report['documents']} documents, {report['classes']} classes, {report['folds']} folds"
     for part, told in (("cross_validation", "as it is trained"), ("ablation", "one network")):
         rows = [
-            [name, *(f"{row[key]:.3f}" for key in SHOWN), f"{row['seconds']:.0f}"]
+            [name, *(f"{row[key]:.3f}" for key in SHOWN), *(_between(row[key]) for key in RANGES), f"{row['seconds']:.0f}"]
             for name, row in report.get(part, {}).items()
         ]
         if rows:
-            table(f"{title}, {told}", ["what the head reads", *SHOWN, "seconds"], rows)
+            table(f"{title}, {told}", ["what the head reads", *SHOWN, *RANGES, "seconds"], rows)
     if "baselines" in report:
         found = report["baselines"].items()
         baselines = [[name, f"{row['accuracy']:.3f}", f"{row['seconds']:.0f}"] for name, row in found]
