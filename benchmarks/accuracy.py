@@ -274,7 +274,12 @@ def _print(report: Mapping[str, Any]) -> None:
     title = f"{report['documents']} documents, {report['classes']} classes, {report['folds']} folds"
     for part, told in (("cross_validation", "as it is trained"), ("ablation", "one network")):
         rows = [
-            [name, *(f"{row[key]:.3f}" for key in SHOWN), *(_between(row[key]) for key in RANGES), f"{row['seconds']:.0f}"]
+            [
+                name,
+                *(f"{row[key]:.3f}" for key in SHOWN),
+                *(_between(row[key]) for key in RANGES),
+                f"{row['seconds']:.0f}",
+            ]
             for name, row in report.get(part, {}).items()
         ]
         if rows:
