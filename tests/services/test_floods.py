@@ -115,15 +115,15 @@ def test_a_trailer_is_no_header(platform: Platform) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_two_hundred_slow_clients_keep_nobody_waiting(platform: Platform, memory: None, service: str) -> None:
     base = getattr(platform, service)
+    begun = time.perf_counter()
     slow = [connected(base) for _ in range(200)]
     try:
         for raw in slow:
             raw.sendall(START + b"X-Slow: ")
         with httpx.Client(base_url=base, limits=httpx.Limits(max_keepalive_connections=0), timeout=60) as client:
-            begun = time.perf_counter()
             for _ in range(10):
                 assert client.get("/healthz").status_code == 200
-            assert time.perf_counter() - begun < HEADERS_S - 1  # before any of the slow ones is let go
+        assert time.perf_counter() - begun < HEADERS_S  # before any of the slow ones is let go
         slow[0].settimeout(60)
         with contextlib.suppress(ConnectionError):
             assert slow[0].recv(1) == b""  # let go after a while, and not answered

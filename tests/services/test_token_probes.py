@@ -106,7 +106,7 @@ def test_a_huge_token_is_refused_at_once(platform: Platform, size: int) -> None:
                 pass  # cut off while the header was still coming in
             else:
                 assert answer.status_code in (400, 401, 431)
-            assert time.perf_counter() - begun < HEADERS_S - 1  # and not when the time for headers is over
+            assert time.perf_counter() - begun < HEADERS_S  # and not when the time for headers is over
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "A" * 60_000, "\u0000", "é"])
