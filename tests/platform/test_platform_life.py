@@ -115,6 +115,7 @@ def until(true: Callable[[], bool], timeout_s: float = 300) -> bool:
     return False
 
 
+@pytest.mark.timeout(1800)
 def test_the_life_of_a_platform(platform: Platform) -> None:
     """One story, because each step needs the one before and a start costs seconds."""
     taken = socket.socket()
