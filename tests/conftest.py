@@ -18,6 +18,9 @@ from dsdc.db.setup import setup_database
 from dsdc.settings import Settings
 from tests.projects import ROOT, admin, forget_settings, make_project
 
+# MLflow, which the tests import before the platform has said so: nothing calls home, beside or during a test.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
 # The same examples in each run, however long one takes.
 hypothesis.settings.register_profile("dsdc", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("dsdc")

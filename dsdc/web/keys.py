@@ -75,6 +75,12 @@ class KeyFolder:
         if not self.folder.is_dir():
             return []
         _require_private(self.folder)
+        try:
+            return self._read_all()
+        except FileNotFoundError:  # one was retired since they were listed
+            return self._read_all()
+
+    def _read_all(self) -> list[SigningKey]:
         return [self._read(path) for path in sorted(self.folder.glob("*.pem"))]
 
     def ensure(self) -> list[SigningKey]:

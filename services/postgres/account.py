@@ -6,11 +6,13 @@ to enter a project below a private folder such as /root, and then data and binar
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import pwd
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -71,9 +73,18 @@ def server_account() -> Account:
     try:
         entry = pwd.getpwnam(SYSTEM_USER)
     except KeyError:
-        _create_user()
-        entry = pwd.getpwnam(SYSTEM_USER)
+        entry = _created_once()
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, switch=True)
+
+
+def _created_once() -> pwd.struct_passwd:
+    """The account, made now unless another start is just making it: useradd itself may be fooled by a second one."""
+    with Path("/etc/passwd").open(encoding="utf-8") as accounts:
+        fcntl.flock(accounts, fcntl.LOCK_EX)
+        with suppress(KeyError):
+            return pwd.getpwnam(SYSTEM_USER)
+        _create_user()
+        return pwd.getpwnam(SYSTEM_USER)
 
 
 def _create_user() -> None:

@@ -91,6 +91,14 @@ def is_postgres(process: psutil.Process) -> bool:
         return False
 
 
+def _parent(process: psutil.Process) -> int | None:
+    """None where it has ended by now: nobody signals it then."""
+    try:
+        return int(process.ppid())
+    except psutil.NoSuchProcess:
+        return None
+
+
 def end(processes: Iterable[psutil.Process], number: signal.Signals, timeout_s: float) -> list[psutil.Process]:
     """Signal the processes, wait, kill what is left; returns what even that did not end."""
     chosen = list(processes)
@@ -115,7 +123,7 @@ def sweep(config: Settings) -> int:
     end([process for process in ended if not is_postgres(process)], signal.SIGTERM, 15)
     # The postmaster alone: it ends its children, and two signals to a child are a crash to it.
     servers = [process for process in platform_processes(config) if is_postgres(process)]
-    masters = [process for process in servers if process.ppid() not in {other.pid for other in servers}]
+    masters = [process for process in servers if _parent(process) not in {other.pid for other in servers}]
     end(masters, signal.SIGINT, 60)
     end(platform_processes(config), signal.SIGKILL, 5)
     return len(ended)

@@ -51,9 +51,9 @@ def test_the_trigger_fires_for_a_file_that_arrives_while_it_watches(tmp_path: Pa
         await asyncio.sleep(0.2)
         assert not waiting.done(), "an empty inbox is no event"
         (tmp_path / "a.pdf").write_bytes(b"1")
-        first = await asyncio.wait_for(waiting, 5)
+        first = await asyncio.wait_for(waiting, 60)
         (tmp_path / "b.pdf").write_bytes(b"2")
-        second = await asyncio.wait_for(anext(events), 5)
+        second = await asyncio.wait_for(anext(events), 60)
         return [first.payload, second.payload]
 
     assert asyncio.run(watch()) == [{"files": 1}, {"files": 1}]

@@ -62,6 +62,7 @@ def test_a_day_of_the_platform(migrated: dict[str, str], database: Settings, mon
     (database.path("to_ingest") / "empty.pdf").touch()
     (database.path("to_ingest") / "text.pdf").write_text("no PDF at all")
     env = migrated | openlineage_events.lineage_environment(database)
+    env["AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT"] = "300"  # an event that takes longer than it may is left out
     (arrival, first, second, adapted, check), log = run_dags(
         env,
         ("simulate_arrivals", {"count": 2, "seed": 5, "seconds_between": 0}),

@@ -51,16 +51,16 @@ def test_the_dags_are_these_and_have_these_graphs(dags: dict[str, Any]) -> None:
 
 
 def test_parsing_imports_no_work(airflow_home: Any) -> None:
-    """In a fresh process, as the dag processor does it: no dsdc, no torch, and within seconds."""
+    """In a fresh process, as the dag processor does it: no dsdc, no torch, and within seconds of processor time."""
     code = (
         "import importlib.util, json, sys, time, pathlib\n"
         "import airflow.sdk\n"
-        "started = time.monotonic()\n"
+        "started = time.process_time()\n"
         f"for path in sorted(pathlib.Path({str(DAGS)!r}).glob('*.py')):\n"
         "    spec = importlib.util.spec_from_file_location(path.stem, path)\n"
         "    spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
         "heavy = [m for m in sys.modules if m.split('.')[0] in {'dsdc', 'torch', 'mlflow', 'open_clip', 'PIL'}]\n"
-        "print(json.dumps([heavy, time.monotonic() - started]))"
+        "print(json.dumps([heavy, time.process_time() - started]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -68,7 +68,7 @@ def test_parsing_imports_no_work(airflow_home: Any) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     heavy, seconds = json.loads(done.stdout.splitlines()[-1])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,16 +50,23 @@ def web(platform: Platform) -> Iterator[Web]:
     command, env = [sys.executable, "-m", "services.streamlit.launch"], {"DSDC_STREAMLIT_PORT": str(port)}
     with (platform.root / "logs" / "streamlit.log").open("ab") as out:
         started = subprocess.Popen(command, cwd=ROOT, env=os.environ | platform.env | env, stdout=out, stderr=out)
-    with httpx.Client(timeout=5, trust_env=False) as client:
-        for _ in range(300):
-            try:
-                if client.get(f"http://127.0.0.1:{port}/_stcore/health").is_success:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.2)
-    yield Web(platform, f"http://127.0.0.1:{port}")
+    url = f"http://127.0.0.1:{port}"
+    _wait_well(f"{url}/_stcore/health", started, platform.root / "logs" / "streamlit.log")
+    yield Web(platform, url)
     started.terminate()
-    started.wait(20)
+    started.wait(120)
+
+
+def _wait_well(url: str, started: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the page answers, or say what it said."""
+    end = time.monotonic() + 300
+    with httpx.Client(timeout=30, trust_env=False) as client:
+        while time.monotonic() < end and started.poll() is None:
+            with suppress(httpx.TransportError):
+                if client.get(url).is_success:
+                    return
+            time.sleep(0.2)
+    raise AssertionError(f"the page does not answer:\n{log.read_text()[-4000:]}")
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +92,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             headless=True,
             args=[*quiet, "--disable-component-update"],
             viewport={"width": 1360, "height": 940},
+            timeout=180_000,
         )
         yield context
         context.close()

@@ -15,7 +15,7 @@ from dsdc.db.repositories.labels import Labels
 from dsdc.db.session import transaction
 from tests.e2e.conftest import Web
 
-SLOW_MS = 30_000
+SLOW_MS = 120_000
 
 
 @pytest.fixture

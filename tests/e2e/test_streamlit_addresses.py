@@ -42,6 +42,8 @@ class Browser:
             source_address=(self._address, 0),
             additional_headers={key.replace("_", "-"): value for key, value in self._headers.items()},
             max_size=None,
+            open_timeout=120,
+            ping_timeout=None,
         )
 
 
@@ -71,7 +73,7 @@ def _run(socket: ClientConnection, asked: BackMsg) -> _Shown:
     shown = _Shown()
     while True:
         message = ForwardMsg()
-        message.ParseFromString(bytes(socket.recv(timeout=60)))  # type: ignore[arg-type]
+        message.ParseFromString(bytes(socket.recv(timeout=300)))  # type: ignore[arg-type]
         if message.WhichOneof("type") == "script_finished":
             if message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
                 return shown

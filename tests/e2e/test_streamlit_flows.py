@@ -18,7 +18,7 @@ from tests.services.platforms import MODEL, Platform
 @pytest.fixture
 def app(platform: Platform) -> Iterator[AppTest]:
     with platform.here():
-        yield AppTest.from_file(str(APP), default_timeout=60).run()
+        yield AppTest.from_file(str(APP), default_timeout=300).run()
 
 
 def sign_in(app: AppTest, name: str, password: str) -> AppTest:
@@ -50,7 +50,7 @@ def test_a_service_that_is_down_is_named(platform: Platform, monkeypatch: pytest
     with platform.here():
         monkeypatch.setenv("DSDC_AUTH_URL", "http://127.0.0.1:9")
         forget_settings()
-        app = AppTest.from_file(str(APP), default_timeout=60).run()
+        app = AppTest.from_file(str(APP), default_timeout=300).run()
         sign_in(app, "the-viewer", platform.passwords["the-viewer"])
         assert "does not answer" in app.error[0].value
         assert "127.0.0.1" not in app.error[0].value, "addresses are for whoever runs the platform"
@@ -114,7 +114,7 @@ def test_what_met_a_service_that_was_away_can_be_sent_again(
     with platform.here():
         monkeypatch.setenv("DSDC_STREAMLIT_PREDICT_URL", url)
         forget_settings()
-        app = AppTest.from_file(str(APP), default_timeout=60).run()
+        app = AppTest.from_file(str(APP), default_timeout=300).run()
         sign_in(app, "the-viewer", platform.passwords["the-viewer"])
         app.file_uploader[0].set_value(("letter-81.pdf", samples["pdf-text"].read_bytes(), "application/pdf")).run()
         assert "does not answer" in app.error[0].value

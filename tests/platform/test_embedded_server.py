@@ -73,7 +73,7 @@ def test_data_outlives_a_stop_and_a_kill(folder: Path) -> None:
         ask(server, "INSERT INTO kept VALUES (43)")
         killed = psutil.Process(server.pid)
         killed.kill()
-        killed.wait(timeout=10)
+        killed.wait(timeout=60)
         assert (folder / "data" / "postmaster.pid").exists()
         server.start()
         assert ask(server, "SELECT sum(answer) FROM kept") == 85

@@ -23,8 +23,9 @@ from typer.testing import CliRunner
 from dsdc.cli.platform import app
 from dsdc.settings import secrets, settings
 from services.supervisor.ports import free_port
-from services.supervisor.processes import platform_processes
+from services.supervisor.processes import is_postgres, platform_processes
 from services.supervisor.programs import programs
+from tests.processes import asked
 from tests.projects import ROOT, forget_settings, make_project
 
 PROGRAMS = "postgres,pipeline-exporter,alertmanager"
@@ -51,7 +52,7 @@ class Platform:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 1
@@ -105,7 +106,7 @@ def remembers() -> bool:
         return False
 
 
-def until(true: Callable[[], bool], timeout_s: float = 30) -> bool:
+def until(true: Callable[[], bool], timeout_s: float = 300) -> bool:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if true():
@@ -114,6 +115,7 @@ def until(true: Callable[[], bool], timeout_s: float = 30) -> bool:
     return False
 
 
+@pytest.mark.timeout(1800)
 def test_the_life_of_a_platform(platform: Platform) -> None:
     """One story, because each step needs the one before and a start costs seconds."""
     taken = socket.socket()
@@ -134,16 +136,18 @@ def test_the_life_of_a_platform(platform: Platform) -> None:
 
     # Its metrics are for bearers of the token.
     url = f"http://127.0.0.1:{settings().monitoring.pipeline_port}/metrics"
-    assert httpx.get(url, trust_env=False).status_code == 401
-    held = httpx.get(url, headers={"Authorization": f"Bearer {secrets().value('metrics_token')}"}, trust_env=False)
+    with httpx.Client(timeout=60, trust_env=False) as client:
+        assert client.get(url).status_code == 401
+        held = client.get(url, headers={"Authorization": f"Bearer {secrets().value('metrics_token')}"})
     assert "dsdc_database_up 1.0" in held.text
     assert 'dsdc_disk_free_bytes{folder="raw"}' in held.text
 
     assert "is running already" in platform.run("up", "--only", PROGRAMS)
 
     # A killed database comes back by itself, with its data.
+    parent = platform.supervisor().pid
     server = next(
-        p for p in platform_processes(settings()) if p.name() == "postgres" and p.ppid() == platform.supervisor().pid
+        p for p in platform_processes(settings()) if is_postgres(p) and asked(p, lambda p: p.ppid(), 0) == parent
     )
     server.kill()
     assert until(remembers)

@@ -75,7 +75,7 @@ class Platform:
         for process in self.processes:
             process.terminate()
         for process in self.processes:
-            process.wait(20)
+            process.wait(120)
 
     def user(self, role: str, name: str | None = None) -> str:
         """Make an account with the command line, and return its name."""

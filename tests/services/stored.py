@@ -33,7 +33,7 @@ def uploads(platform: Platform) -> list[Path]:
 
 def nothing_is_left(platform: Platform) -> bool:
     """Bytes go a moment after the last document has its end."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         if not uploads(platform):
             return True
@@ -42,10 +42,10 @@ def nothing_is_left(platform: Platform) -> bool:
 
 
 def over(client: Client, batch: Batch) -> Batch:
-    return client.wait_for_batch(batch.batch_id, timeout_s=60, poll_s=0.1)
+    return client.wait_for_batch(batch.batch_id, timeout_s=300, poll_s=0.1)
 
 
-def until(condition: Callable[[], object], within_s: float = 10) -> bool:
+def until(condition: Callable[[], object], within_s: float = 60) -> bool:
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         if condition():

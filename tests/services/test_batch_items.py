@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import time as clock
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -27,8 +27,10 @@ from services.predict.once import Once, request_of
 from tests.fakes import StandInAnswerer
 from tests.faults.processes import KILLED, armed, run
 from tests.services.platforms import MODEL, seed_champion
+from tests.services.stored import until
 
 ATTEMPTS = 4
+RENEWED_S = 8  # a lease, which is renewed four times in its life
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -126,14 +128,19 @@ def test_one_that_wakes_up_late_changes_nothing(config: Settings) -> None:
 
 
 def test_a_lease_is_renewed_while_its_service_lives(config: Settings) -> None:
-    hand_in(config, "a")
-    short = config.model_copy(update={"pipeline": config.pipeline.model_copy(update={"claim_lease_s": 1})})
-    hands = service(short)
+    batch_id = hand_in(config, "a")
+    hands = service(
+        config.model_copy(update={"pipeline": config.pipeline.model_copy(update={"claim_lease_s": RENEWED_S})})
+    )
     with hands.leases:
         claim = hands.claim(alone=True)
         assert claim is not None
-        clock.sleep(1.5)
-        assert service(short).claim(alone=True) is None
+        first = items(batch_id)[0]["lease_until"]
+        until(lambda: items(batch_id)[0]["lease_until"] != first)
+        with transaction() as session:
+            left = session.execute(text("SELECT lease_until - clock_timestamp() FROM prediction_batch_items")).scalar()
+        assert timedelta(0) < left <= timedelta(seconds=RENEWED_S)
+        assert service(config).claim(alone=True) is None
         hands.answer(claim)
 
 

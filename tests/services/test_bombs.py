@@ -32,12 +32,12 @@ def parsing(platform: Platform) -> Iterator[tuple[str, int]]:
     started = platform.start("tests.services.stand_in_renderer", "renderer.log", url, **env)
     yield url, started.pid
     started.terminate()
-    started.wait(40)
+    started.wait(120)
 
 
 def send(platform: Platform, url: str, data: bytes) -> httpx.Response:
     files = {"file": ("document", data)}
-    return httpx.post(f"{url}/v1/predict", files=files, headers=platform.bearer(), timeout=60)
+    return httpx.post(f"{url}/v1/predict", files=files, headers=platform.bearer(), timeout=240)
 
 
 UNFOLDING = zlib.compress(bytes(50 << 20), 9)
@@ -80,11 +80,11 @@ def test_a_parser_that_dies_costs_one_request_and_no_worker(platform: Platform, 
     with ThreadPoolExecutor(1) as pool:
         lost = pool.submit(send, platform, url, ENDLESS)
         killed = 0
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while not lost.done() and time.monotonic() < end:
             with suppress(psutil.NoSuchProcess):
                 for parser in parsers_of(pid):
-                    if parser.cpu_percent(0.2) > 20:
+                    if parser.cpu_percent(0.2) > 4:  # one that waits uses none, and many may share a core
                         parser.kill()
                         killed += 1
         assert killed, "no parser was seen at work"

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ from tests.fake_processors import WidthReader
 from tests.faults.models import Service, service, use_shades
 from tests.pipeline.test_training import bring, page, scalar
 from tests.processes import lives, parsers_of
+from tests.services.stored import until
 
 SOME = 12  # labelled documents a class
+CLIENTS = 4  # that ask at once
 
 
 @pytest.fixture
@@ -73,28 +76,32 @@ def test_no_request_is_lost_when_the_model_changes_under_load(
     heads = {n: learn(n).head_sha256 for n in (1, 2)}
     promote(config, 1)
     stop = threading.Event()
+    said: list[tuple[int, str, str]] = []
 
-    def ask(running: Service, client: int) -> list[tuple[int, str, str]]:
-        said = []
-        while not stop.is_set():
-            given = post(running, page("letter", 1000 * client + len(said)), store="false")
+    def ask(running: Service, client: int) -> None:
+        for turn in count():
+            if stop.is_set():
+                return
+            given = post(running, page("letter", 1000 * client + turn), store="false")
             versions = given.json().get("versions", {})
             said.append((given.status_code, versions.get("model", given.text), versions.get("head_sha256", "")))
-        return said
 
-    with service(monkeypatch) as running, ThreadPoolExecutor(4) as clients:
+    with service(monkeypatch) as running, ThreadPoolExecutor(CLIENTS) as clients:
         running.until(ready=True)
-        asking = [clients.submit(ask, running, client) for client in range(4)]
-        for turn in range(6):
-            promote(config, 2 - turn % 2)
-            assert running.reload().status_code == 200
-            time.sleep(0.3)
-        stop.set()
+        asking = [clients.submit(ask, running, client) for client in range(CLIENTS)]
+        try:
+            for turn in range(6):
+                promote(config, 2 - turn % 2)
+                assert running.reload().status_code == 200
+                enough = len(said) + 2 * CLIENTS  # one of each client may have been asked before
+                until(lambda enough=enough: len(said) >= enough)
+        finally:
+            stop.set()
         careful = post(running, page("memo", 700), cascade="auto").json()["versions"]
-        said = [one for task in asking for one in task.result()]
+        for task in asking:
+            task.result()
     assert {status for status, _, _ in said} == {200}
     assert {(model.split()[-1], head) for _, model, head in said} == {(str(n), head) for n, head in heads.items()}
-    assert len(said) > 20
     assert (careful["evidence"], careful["cascade"]) == ("both", {"threshold": None}), "36 documents promise nothing"
 
 

@@ -45,7 +45,7 @@ def fuzzed(platform: Platform) -> Iterator[dict[str, str]]:
     yield urls
     for process in started:
         process.terminate()
-        process.wait(40)
+        process.wait(120)
 
 
 def run(url: str, folder: Path, **env: str) -> dict[str, Any]:
@@ -55,6 +55,8 @@ def run(url: str, folder: Path, **env: str) -> dict[str, Any]:
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml"), "run"),
         *(f"{url}/openapi.json", "--max-examples", str(EXAMPLES), "--report-json-path", str(report)),
         *("--generation-database", "none", "--continue-on-failure", "--warnings", "off", "--no-color"),
+        # How fast the machine is, is no matter of the services.
+        *("--request-timeout", "60", "--suppress-health-check", "too_slow"),
         *(() if LONGER else ("--seed", "1")),
     ]
     env = {"SCHEMATHESIS_HOOKS": "tests.services.openapi_hooks", "PYTHONPATH": str(ROOT)} | env

@@ -102,6 +102,7 @@ def real(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_from_no_model_to_answers_with_lineage(real: Real, samples: list[tuple[Path, Sample]]) -> None:
     real.start()
     waiting = real.wait(503)
@@ -181,7 +182,7 @@ def _hand_in(real: Real, client: Client, unseen: list[tuple[Path, Sample]]) -> N
             client.submit_batch([path], store=store) for store, (path, _) in zip((True, False), unseen, strict=True)
         ]
         kept, passing = (
-            next(client.batch_items(client.wait_for_batch(batch.batch_id, timeout_s=120).batch_id)) for batch in batches
+            next(client.batch_items(client.wait_for_batch(batch.batch_id, timeout_s=600).batch_id)) for batch in batches
         )
     finally:
         platform.processes[1].send_signal(signal.SIGCONT)

@@ -29,7 +29,7 @@ def answer(url: str, process: subprocess.Popen[bytes]) -> httpx.Response:
     end = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < end:
         try:
-            return httpx.get(f"{url}/readyz", timeout=30)
+            return httpx.get(f"{url}/readyz", timeout=120)
         except httpx.TransportError:
             time.sleep(0.1)
     raise AssertionError("it does not listen")
@@ -47,7 +47,7 @@ def test_predict_waits_for_keys_and_says_so(platform: Platform) -> None:
         assert httpx.get(f"http://127.0.0.1:{port}/v1/model", headers=platform.bearer()).status_code == 401
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def test_without_a_database_auth_lives_and_is_not_ready(platform: Platform) -> None:
@@ -61,7 +61,7 @@ def test_without_a_database_auth_lives_and_is_not_ready(platform: Platform) -> N
         assert waiting.status_code == 503
         assert waiting.json()["waiting_for"] == {"database": "The database does not answer."}
         assert httpx.get(f"{base}/healthz").status_code == 200
-        refused = httpx.post(f"{base}/token", data={"username": "ada", "password": "x"}, timeout=30)
+        refused = httpx.post(f"{base}/token", data={"username": "ada", "password": "x"}, timeout=120)
         assert refused.status_code == 503
         assert refused.json()["type"] == "urn:dsdc:problem:database-unavailable"
         told = refused.text + waiting.text
@@ -70,7 +70,7 @@ def test_without_a_database_auth_lives_and_is_not_ready(platform: Platform) -> N
         assert str(url.database) not in told  # nothing of the DSN
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def test_a_taken_port_is_named_with_its_setting(platform: Platform, tmp_path: Path) -> None:

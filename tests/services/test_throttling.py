@@ -19,12 +19,12 @@ from services.supervisor.ports import free_port
 from tests.services.platforms import Platform
 
 GATEWAY = "127.0.0.2"  # all of 127/8 is this machine; the tests' own requests come from 127.0.0.1
-WINDOW_S = 10
+WINDOW_S = 20
 
 
 @pytest.fixture(scope="module")
 def strict(platform: Platform) -> Iterator[tuple[str, int]]:
-    """An `auth` behind a gateway that forgives three failures in ten seconds; its URL and process id."""
+    """An `auth` behind a gateway that forgives three failures in twenty seconds; its URL and process id."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     env = {"DSDC_AUTH_PORT": str(port), "DSDC_AUTH_MAX_FAILURES": "3", "DSDC_AUTH_FAILURE_WINDOW_S": str(WINDOW_S)}
@@ -32,11 +32,11 @@ def strict(platform: Platform) -> Iterator[tuple[str, int]]:
     started = platform.start("services.auth", "strict.log", url, **env)
     yield url, started.pid
     started.terminate()
-    started.wait(20)
+    started.wait(120)
 
 
 def sign_in(url: str, name: str, password: str) -> httpx.Response:
-    return httpx.post(f"{url}/token", data={"username": name, "password": password}, timeout=60)
+    return httpx.post(f"{url}/token", data={"username": name, "password": password}, timeout=300)
 
 
 @dataclass
@@ -85,7 +85,7 @@ def test_forwarded_addresses_are_not_believed(strict: tuple[str, int]) -> None:
 @pytest.fixture(scope="module")
 def gateway(strict: tuple[str, int]) -> Iterator[httpx.Client]:
     """Asks as the gateway does, from its address."""
-    with httpx.Client(base_url=strict[0], transport=httpx.HTTPTransport(local_address=GATEWAY), timeout=30) as client:
+    with httpx.Client(base_url=strict[0], transport=httpx.HTTPTransport(local_address=GATEWAY), timeout=60) as client:
         yield client
 
 

@@ -14,6 +14,7 @@ from jose import jwt
 
 from dsdc.settings import Auth
 from dsdc.web.keys import KeyFolder, SigningKey
+from dsdc.web.serve import HEADERS_S
 from dsdc.web.tokens import TokenSigner
 from tests.services.platforms import Platform
 from tests.tokens import FORGED, NOW, OTHER, WRONG_CLAIMS, WRONG_HEADERS, pem
@@ -56,7 +57,7 @@ def hostile(platform: Platform, key: SigningKey) -> dict[str, str]:
 @pytest.mark.parametrize(("service", "method", "path"), ROUTES, ids=str)
 def test_hostile_tokens(platform: Platform, key: SigningKey, service: str, method: str, path: str) -> None:
     statuses: dict[str, int] = {}
-    with httpx.Client(base_url=getattr(platform, service), timeout=10) as http:
+    with httpx.Client(base_url=getattr(platform, service), timeout=60) as http:
         for case, token in hostile(platform, key).items():
             bearer = b"Bearer " + token.replace("\n", " ").encode("utf-8")
             answer = http.request(method, path, headers={b"Authorization": bearer})
@@ -97,14 +98,15 @@ def test_two_authorization_headers_are_refused(platform: Platform) -> None:
 @pytest.mark.parametrize("size", [8_000, 60_000, 1_000_000])
 def test_a_huge_token_is_refused_at_once(platform: Platform, size: int) -> None:
     for service, _, path in ROUTES[:2]:
-        begun = time.perf_counter()
-        try:
-            answer = httpx.get(getattr(platform, service) + path, headers={"Authorization": "Bearer " + "A" * size})
-        except (httpx.RemoteProtocolError, httpx.WriteError, httpx.ReadError):
-            pass  # cut off while the header was still coming in
-        else:
-            assert answer.status_code in (400, 401, 431)
-        assert time.perf_counter() - begun < 3
+        with httpx.Client(base_url=getattr(platform, service)) as client:
+            begun = time.perf_counter()
+            try:
+                answer = client.get(path, headers={"Authorization": "Bearer " + "A" * size})
+            except (httpx.RemoteProtocolError, httpx.WriteError, httpx.ReadError):
+                pass  # cut off while the header was still coming in
+            else:
+                assert answer.status_code in (400, 401, 431)
+            assert time.perf_counter() - begun < HEADERS_S  # and not when the time for headers is over
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "A" * 60_000, "\u0000", "é"])

@@ -23,7 +23,8 @@ from dsdc.ml.tracking import CHALLENGER, CHAMPION, Registered, Tracking
 from services.supervisor.ports import free_port
 from tests.model.head.synthetic import clusters
 
-STARTS_WITHIN_S = 180  # 12 s on two idle cores, over a minute on crowded ones
+STARTS_WITHIN_S = 480  # 12 s on two idle cores, over a minute on crowded ones
+GIVEN_UP_WITHIN_S = 40  # seven of them on an idle machine; by itself MLflow tries for many minutes
 
 
 @pytest.fixture(scope="session")
@@ -47,14 +48,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=20)
+        process.wait(timeout=120)
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], output: Path) -> None:
     deadline = time.monotonic() + STARTS_WITHIN_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if requests.get(url, timeout=2).ok:
+            if requests.get(url, timeout=10).ok:
                 return
         except requests.RequestException:
             time.sleep(0.3)
@@ -117,7 +118,7 @@ def test_the_version_is_registered_as_challenger_with_its_identity(server: str, 
     assert Tracking(server).version_of("head-of-tests", CHALLENGER).version == registered.version
     assert registered.run_url.startswith(server)
     # The page it names is there, and MLflow serves the head from the version itself, too.
-    assert requests.get(registered.run_url, timeout=10).ok
+    assert requests.get(registered.run_url, timeout=60).ok
     assert version.source.endswith("/head")
 
 
@@ -195,7 +196,7 @@ def test_no_server_is_said_within_seconds(fitted: Fitted, described: Recipe, hea
         Tracking(f"http://127.0.0.1:{free_port()}").log_training(
             fitted, described, head_folder, experiment="e", model_name="m"
         )
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < GIVEN_UP_WITHIN_S
     assert caught.value.category == "model"
 
 
@@ -206,4 +207,4 @@ def test_a_server_that_never_answers_is_given_up_within_seconds() -> None:
         started = time.monotonic()
         with pytest.raises(TrackingUnavailable):
             Tracking(f"http://127.0.0.1:{silent.getsockname()[1]}").set_alias("m", CHAMPION, "1")
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < GIVEN_UP_WITHIN_S
