@@ -114,6 +114,7 @@ def test_a_lease_is_kept_while_the_clock_jumps(
 ) -> None:
     """Jumps of this process in the middle of a page that takes longer than a lease."""
     monkeypatch.setenv("DSDC_PIPELINE_CLAIM_LEASE_S", "5")  # renewed in good time on a busy machine too
+    monkeypatch.setenv("DSDC_PARSING_PROCESSES", "2")
     forget_settings()
     real, offset = time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: real() + offset[0])
