@@ -484,11 +484,13 @@ def write_secrets(root: Path) -> list[str]:
 
 
 def _generate(kind: str) -> str:
-    if kind == "GENERATE_FERNET":
-        return Fernet.generate_key().decode()
-    while _PLACEHOLDERS.search(value := random.token_urlsafe(32)):
-        pass  # one in millions spells a placeholder word
+    while _PLACEHOLDERS.search(value := _random_value(kind)):
+        pass  # one in some twenty thousand spells a placeholder word, of which the shortest has four letters
     return value
+
+
+def _random_value(kind: str) -> str:
+    return Fernet.generate_key().decode() if kind == "GENERATE_FERNET" else random.token_urlsafe(32)
 
 
 def _sections() -> dict[str, list[str]]:

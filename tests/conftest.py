@@ -16,6 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 from dsdc import settings as settings_module
 from dsdc.db.setup import setup_database
 from dsdc.settings import Settings
+from services.supervisor import ports
 from tests.projects import ROOT, admin, forget_settings, make_project
 
 # MLflow, which the tests import before the platform has said so: nothing calls home, beside or during a test.
@@ -34,6 +35,13 @@ class TogetherByServer(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
         return next((folder for folder in SHARED_SERVERS if file.startswith(folder)), file)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With `-n`: each process gives its own free ports; seconds may pass before a server comes to listen on one."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        ports._UNASSIGNED = ports._UNASSIGNED[int(worker.removeprefix("gw")) % count :: count]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherByServer:

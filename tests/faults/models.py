@@ -80,7 +80,7 @@ class Service:
         assert said.status_code == (503 if "waiting_for" in said.json() else 200)
         return said.json().get("waiting_for", {})
 
-    def until(self, ready: bool, within_s: float = 30) -> str:
+    def until(self, ready: bool, within_s: float = 180) -> str:
         """Wait until the model is loaded, or cannot be; why not."""
         end = time.monotonic() + within_s
         while time.monotonic() < end:
@@ -103,8 +103,8 @@ class Service:
 
 
 @contextmanager
-def service(patch: pytest.MonkeyPatch) -> Iterator[Service]:
-    patch.setattr(keeper, "WATCH_S", WATCH_S)
+def service(patch: pytest.MonkeyPatch, watch_s: float = WATCH_S) -> Iterator[Service]:
+    patch.setattr(keeper, "WATCH_S", watch_s)
     patch.setattr(predict_main, "RemoteTrust", _OurKey)
     with TestClient(predict_main.create_app(settings())) as http:
         yield Service(http)
@@ -184,7 +184,7 @@ def mlflow_behind_a_gate(folder: Path, starts_within_s: float = 180) -> Iterator
     finally:
         gate.shut()
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def _is_well(port: int) -> bool:

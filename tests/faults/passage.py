@@ -26,6 +26,7 @@ from dsdc.settings import Settings, settings
 from dsdc.storage import open_storage
 from tests.fake_processors import SmallEmbedder
 from tests.faults.invariant import check_invariant, rows, sha256_of
+from tests.processes import parsers_of
 from tests.projects import forget_settings
 
 
@@ -136,7 +137,10 @@ class Engines:
 
 
 class Watched:
-    """Within, samples all processes below this one: `peak_mb` is the largest, and `names` are what ran."""
+    """Within, samples all processes below this one: `peak_mb` is the largest, and `names` are what ran.
+
+    Servers that other tests of this process have left running do not count.
+    """
 
     def __init__(self, every_s: float = 0.01) -> None:
         self._every_s = every_s
@@ -144,12 +148,15 @@ class Watched:
         self._thread = threading.Thread(target=self._go)
         self._started = time.monotonic()
         self._program: list[str] = []
+        self._others: set[int] = set()
         self.peak_mb = 0
         self.own_growth_mb = 0
         self.seconds = 0.0
         self.names: set[str] = set()
 
     def __enter__(self) -> Watched:
+        self._others = {process.pid for process in psutil.Process().children(recursive=True)}
+        self._others -= {process.pid for process in parsers_of()}
         self._thread.start()
         return self
 
@@ -165,8 +172,9 @@ class Watched:
         while not self._over.wait(self._every_s):
             self.own_growth_mb = max(self.own_growth_mb, (me.memory_info().rss - before) >> 20)
             for process in me.children(recursive=True):
-                with suppress(psutil.Error):
-                    self._note(process)
+                if process.pid not in self._others:
+                    with suppress(psutil.Error):
+                        self._note(process)
 
     def _note(self, process: psutil.Process) -> None:
         program = process.cmdline()

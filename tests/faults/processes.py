@@ -35,7 +35,7 @@ def start(work: Callable[[], object], armed: str = "") -> int:
     os._exit(0)
 
 
-def wait(pid: int, timeout_s: float = 60.0) -> int:
+def wait(pid: int, timeout_s: float = 240.0) -> int:
     """How it ended: its exit status, or the negative number of the signal."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

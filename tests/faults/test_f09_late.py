@@ -20,20 +20,16 @@ def test_what_comes_late_is_refused(tmp_path: Path, postgres: URL) -> None:
     site.bring([path for path in (tmp_path / "samples").rglob("*") if path.is_file() and path.suffix != ".csv"])
     assert site.run("ingest") == 0
     assert site.run("process", "--stage", "render") == 0
-    # It has its results and dawdles before it records them; then it freezes.
+    # It has its first results, and freezes before it records them.
     late = site.start(
-        "process", "--stage", "text", DSDC_FAILPOINTS="worker.computed=sleep:4", DSDC_PIPELINE_WORKER_NAME="late"
+        "process", "--stage", "text", DSDC_FAILPOINTS="worker.computed=pause@1", DSDC_PIPELINE_WORKER_NAME="late"
     )
-    while not site.query("SELECT 1 FROM stage_attempts WHERE stage = 'text' AND state = 'running'"):
-        assert late.poll() is None, site.log_tail()
-        time.sleep(0.05)
-    time.sleep(3)
-    os.killpg(late.pid, signal.SIGSTOP)
+    assert os.WIFSTOPPED(os.waitpid(late.pid, os.WUNTRACED)[1]), site.log_tail()
     time.sleep(2.5)
     assert site.run("process", "--stage", "text", DSDC_PIPELINE_WORKER_NAME="heir") == 0
     before = site.state()
-    os.killpg(late.pid, signal.SIGCONT)
-    assert late.wait(timeout=60) == 0, site.log_tail()
+    late.send_signal(signal.SIGCONT)
+    assert late.wait(timeout=240) == 0, site.log_tail()
     assert site.state() == before
     workers = {row[0].split(":")[0] for row in site.query("SELECT worker FROM stage_attempts WHERE stage = 'text'")}
     assert workers == {"heir"}

@@ -61,18 +61,16 @@ def recorded() -> int:
     return rows("SELECT count(*) FROM processed_images")[0][0]
 
 
-def killed_worker(after_pages: int) -> None:
-    """A worker process of its own, ended by SIGKILL once so many pages are recorded; its parsers end with it."""
-    worker = subprocess.Popen([sys.executable, "-m", "tests.faults.passage"], cwd=ROOT, env=os.environ)
-    end = time.monotonic() + 60
-    while recorded() < after_pages:
-        assert worker.poll() is None and time.monotonic() < end
-        time.sleep(0.005)
+def killed_worker(after_pieces: int) -> None:
+    """A worker process of its own, ended by SIGKILL when it has recorded so many pieces; its parsers end with it."""
+    env = os.environ | {"DSDC_FAILPOINTS": f"worker.recorded=pause@{after_pieces}"}
+    worker = subprocess.Popen([sys.executable, "-m", "tests.faults.passage"], cwd=ROOT, env=env)
+    assert os.WIFSTOPPED(os.waitpid(worker.pid, os.WUNTRACED)[1])
     parsers = psutil.Process(worker.pid).children(recursive=True)
     worker.kill()
     assert worker.wait() == -signal.SIGKILL
     assert parsers
-    assert psutil.wait_procs(parsers, timeout=15)[1] == []
+    assert psutil.wait_procs(parsers, timeout=60)[1] == []
 
 
 @pytest.mark.parametrize("kind", LONG)
@@ -83,10 +81,10 @@ def test_a_long_document_is_gone_on_with_where_its_dead_worker_stopped(
     make, total = LONG[kind]
     data = make()
     passage.bring({"long": data})
-    killed_worker(after_pages=total // 3)
+    pieces = total // 3 // PIECE
+    killed_worker(pieces)
     before = recorded()
-    assert 0 < before < total
-    assert before % PIECE == 0
+    assert before == pieces * PIECE
     time.sleep(LEASE_S + 0.2)  # nobody else may touch it before
     assembly, asked = noting(engines)
     assert run_stage("render", assembly=assembly).done == 1

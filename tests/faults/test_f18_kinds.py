@@ -64,7 +64,6 @@ def elsewhere(path: Path) -> Path:
     "make", [make_link, make_loop, make_hard_link, os.mkfifo, make_socket, make_device], ids=lambda m: m.__name__
 )
 @pytest.mark.parametrize("name", ["x.png", "labels.csv", "folder/x.png"])
-@pytest.mark.timeout(60)
 def test_refused_and_told_of(name: str, make: Callable[[Path], None], inbox: Path, database: Settings) -> None:
     path = inbox / name
     path.parent.mkdir(exist_ok=True)

@@ -65,7 +65,7 @@ def clip(database: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
 def doctor() -> tuple[int, str]:
     """Exit status of `dsdc doctor`, and its table with the line breaks taken out."""
     wide = os.environ | {"COLUMNS": "400"}
-    done = subprocess.run([DSDC, "doctor"], env=wide, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([DSDC, "doctor"], env=wide, capture_output=True, text=True, timeout=400, check=False)
     return done.returncode, re.sub(r"\s+", " ", done.stdout)
 
 
@@ -144,7 +144,8 @@ def two(database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ids = {version: one.id for version, one in found.items()}
     made = Two(config, None, ids, found[2].folder)  # type: ignore[arg-type]
     made.promote(1)
-    with service(monkeypatch) as made.service:
+    # It looks after its model when it is told to, and not by itself just when the files are put back.
+    with service(monkeypatch, watch_s=3600) as made.service:
         made.service.until(ready=True)
         yield made
 

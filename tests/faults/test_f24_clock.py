@@ -113,6 +113,9 @@ def test_a_lease_is_kept_while_the_clock_jumps(
     jump_s: float, documents: list[str], database: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Jumps of this process in the middle of a page that takes longer than a lease."""
+    monkeypatch.setenv("DSDC_PIPELINE_CLAIM_LEASE_S", "5")  # renewed in good time on a busy machine too
+    monkeypatch.setenv("DSDC_PARSING_PROCESSES", "2")
+    forget_settings()
     real, offset = time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: real() + offset[0])
     assembly = quick_assembly(settings())
@@ -120,7 +123,7 @@ def test_a_lease_is_kept_while_the_clock_jumps(
 
     def slow(*args: object, **options: int) -> Iterator[object]:
         offset[0] += jump_s
-        time.sleep(1.2)  # two rounds of two outlast the lease
+        time.sleep(2.6)  # two rounds of two outlast the lease
         stolen.append(claim(assembly, "a thief", lease_s=30))
         yield from pages(*args, **options)  # type: ignore[arg-type]
 
@@ -217,7 +220,7 @@ def test_a_file_that_is_being_written_waits_and_a_finished_one_does_not(
     jump_s: float, database: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock jumps when the run has begun to look; a wrong one may have been there before."""
-    monkeypatch.setenv("DSDC_INGEST_QUIET_S", "1")
+    monkeypatch.setenv("DSDC_INGEST_QUIET_S", "2")
     forget_settings()
     jumped: list[float] = []
 

@@ -102,7 +102,7 @@ def check(config: Settings, brought: list[str]) -> None:
 
 def test_a_batch_is_drained_and_the_next_run_does_the_rest(database: Settings, commands: Commands) -> None:
     brought = bring(database, [saved(picture(seed), "PNG") for seed in range(8)])
-    worker = commands.start("process", failpoints="worker.computed=sleep:0.3")
+    worker = commands.start("process", failpoints="worker.computed=sleep:1")
     until(lambda: count("processed_images"))
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(60) == 1, commands.said
@@ -152,7 +152,7 @@ def test_a_long_page_is_not_waited_for(
     assert worker.wait(100) == status, commands.said
     assert time.monotonic() - began < 20
     assert count("raw_texts") == 0
-    assert psutil.wait_procs(parsers, timeout=20)[1] == []
+    assert psutil.wait_procs(parsers, timeout=60)[1] == []
     assert count("stage_attempts WHERE failures + crashes > 0") == 0, "to be stopped is no fault of a document"
     check(database, brought)
 
@@ -178,10 +178,10 @@ def test_an_ingest_is_stopped_anywhere(point: str, database: Settings, commands:
     for number, data in enumerate(files):
         (database.path("to_ingest") / f"{number}.png").write_bytes(data)
     brought = [sha256_of(data) for data in files]
-    process = commands.start("ingest", failpoints=f"{point}=sleep:30")
+    process = commands.start("ingest", failpoints=f"{point}=sleep:90")
     until(lambda: STOPS[point](database, process))
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == -signal.SIGTERM
+    assert process.wait(60) == -signal.SIGTERM
     check_invariant(database, brought, settled=False)
     ingest_inbox()
     assert count("sightings") == count("original_documents") == 3

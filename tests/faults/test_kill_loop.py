@@ -21,7 +21,7 @@ from tests.faults.runs import FULL, Site, make_site
 
 PAGES, KILLS = (300, 20) if FULL else (12, 3)
 #: Seconds of work, from a process's first claim on, after which it is killed.
-WORKED_S = (2.0, 16.0) if FULL else (0.5, 3.0)  # a fast machine is soon through with a few pages
+WORKED_S = (2.0, 16.0) if FULL else (0.3, 1.5)  # a fast machine is soon through with a few pages
 
 
 def _files(folder: Path, request: pytest.FixtureRequest) -> list[Path]:

@@ -148,7 +148,7 @@ def test_a_database_that_is_too_slow_ends_the_worker_and_costs_no_document(
     database: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document, _ = add(open_storage(database), "one\ntwo", "three")
-    monkeypatch.setenv("DSDC_DATABASE_STATEMENT_TIMEOUT_S", "1")
+    monkeypatch.setenv("DSDC_DATABASE_STATEMENT_TIMEOUT_S", "3")
     monkeypatch.setenv("DSDC_DATABASE_PATIENCE_S", "0")
     monkeypatch.setenv("DSDC_PIPELINE_MAX_ATTEMPTS", "1")
     forget_settings()
@@ -244,7 +244,7 @@ def without_index(database: Settings, assembly: Assembly, monkeypatch: pytest.Mo
         for name in session.scalars(text("SELECT indexname FROM pg_indexes WHERE indexname LIKE '%hnsw%'")).all():
             session.execute(text(f"DROP INDEX {name}"))
     monkeypatch.setattr("dsdc.pipeline.worker.FEW_VECTORS", 0)
-    monkeypatch.setenv("DSDC_DATABASE_STATEMENT_TIMEOUT_S", "1")
+    monkeypatch.setenv("DSDC_DATABASE_STATEMENT_TIMEOUT_S", "3")
     monkeypatch.setenv("DSDC_DATABASE_PATIENCE_S", "0")
     forget_settings()
     return assembly
@@ -257,11 +257,11 @@ def test_a_missing_index_is_built_however_long_it_takes_and_with_nothing_else_to
         with transaction("owner") as session:
             session.execute(text("LOCK TABLE embeddings IN ROW EXCLUSIVE MODE"))
             written.set()
-            time.sleep(1.5)
+            time.sleep(4)
 
     writer = threading.Thread(target=write_slowly)
     writer.start()
-    written.wait(5)
+    assert written.wait(60)
     assert run_stage("embed-image", assembly=without_index).done == 0
     writer.join()
     assert scalar(INDEXES) == 2

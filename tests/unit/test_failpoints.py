@@ -28,10 +28,10 @@ def test_nothing_happens_unless_it_is_asked_for() -> None:
     arm("")
     for name in failpoints.NAMES:
         reach(name)
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(100_000):
         reach("ingest.stored")
-    assert time.perf_counter() - started < 1  # each well under 10 microseconds
+    assert time.process_time() - started < 1  # each well under 10 microseconds
 
 
 def test_each_place_has_its_own_action_and_count() -> None:
@@ -85,7 +85,7 @@ def test_a_process_that_pauses_stands_there_until_it_is_woken() -> None:
     with subprocess.Popen([sys.executable, "-c", program], env=environment) as process:
         assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
         process.send_signal(signal.SIGCONT)
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
 
 
 def test_the_settings_take_the_variable_for_none_of_theirs(project: object, monkeypatch: pytest.MonkeyPatch) -> None:

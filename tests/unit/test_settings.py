@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from dsdc.errors import SecretsError, SettingsError
 from dsdc.settings import Secrets, Settings, project_root, secrets, settings, write_secrets
@@ -142,6 +143,16 @@ def test_secrets_are_strong_private_and_kept(project: Path) -> None:
     assert write_secrets(project) == []
     assert (project / ".secrets").read_text() == before
     assert secrets().value("database_owner") != secrets().value("database_serve")
+
+
+def test_no_secret_is_generated_that_would_be_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By chance one may spell a word that stands for a secret still to come."""
+    keys = iter([b"A" * 20 + b"ToDo" + b"B" * 19 + b"=", good := Fernet.generate_key().replace(b"o", b"0")])
+    monkeypatch.setattr(Fernet, "generate_key", lambda: next(keys))
+    (project / ".secrets").unlink()
+    write_secrets(project)
+    forget_settings()
+    assert secrets().value("airflow_fernet") == good.decode()
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ class SetAside:
                 known = Consistency(session).known_rejected([p.name for p in block] + [_subject(p) for p in block])
             for path in block:
                 has_subject = path.name.endswith(REASON) and (_subject(path) in known or _subject(path) in names)
-                if path.name not in known and not has_subject and path.lstat().st_mtime <= old:
+                if path.name not in known and not has_subject and _came_before(old, path):
                     yield path
 
     def _adopt(self, path: Path) -> bool:
@@ -132,6 +132,13 @@ class SetAside:
             Documents(session).hold([sha256])
             RejectedDocuments(session).add(rejection)
         return True
+
+
+def _came_before(time_s: float, path: Path) -> bool:
+    try:
+        return path.lstat().st_mtime <= time_s
+    except FileNotFoundError:
+        return False  # gone since it was listed: whoever was setting it aside has given it up
 
 
 def _subject(path: Path) -> str:

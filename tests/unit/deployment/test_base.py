@@ -107,7 +107,7 @@ def test_a_url_with_a_password_or_without_a_user_is_left_alone() -> None:
 
 def test_the_entrypoint_becomes_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "services.base.entrypoint"]
-    run = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 30}
+    run = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 200}
     done = subprocess.run([*command, "sh", "-c", "umask; exit 7"], check=False, **run)
     assert (done.returncode, done.stdout.strip()) == (7, "0027")
     missing = subprocess.run([*command, "no-such-program"], check=False, **run)
@@ -154,6 +154,6 @@ def test_a_volume_is_handed_over_once(tmp_path: Path) -> None:
 
 def test_volumes_are_not_handed_to_root() -> None:
     command = [sys.executable, "-m", "services.base.volumes", "0", "0", "/volumes/models"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 2
     assert "must not run as root" in done.stderr

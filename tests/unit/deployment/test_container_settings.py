@@ -99,7 +99,7 @@ print(json.dumps({name: list(section["options"]) for name, section in conf.confi
         env=dict(os.environ) | {"AIRFLOW_HOME": str(tmp_path / "airflow")},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
         check=True,
     )
     known = json.loads(done.stdout.splitlines()[-1])

@@ -91,8 +91,8 @@ def gateway(upstreams: dict[str, int], tmp_path_factory: pytest.TempPathFactory)
     addresses = "\n".join(f"set ${name} http://127.0.0.1:{number};" for name, number in upstreams.items())
     file = configured(folder, port, "server.conf", addresses)
     process = subprocess.Popen([str(NGINX), "-g", "daemon off;", "-c", str(file)])
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-        for _ in range(100):
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
+        for _ in range(1200):
             try:
                 client.get("/")
                 break
@@ -100,7 +100,7 @@ def gateway(upstreams: dict[str, int], tmp_path_factory: pytest.TempPathFactory)
                 time.sleep(0.05)
         yield client
     process.terminate()
-    process.wait(timeout=10)
+    process.wait(timeout=60)
 
 
 @pytest.mark.parametrize("server", ["server.conf", "server.tls.conf"])

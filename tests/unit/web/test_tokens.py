@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -164,11 +165,12 @@ def test_no_keys_at_all_are_not_trusted() -> None:
 
 
 _touched: list[str] = []
-_watching = False
+_watched: int | None = None  # a thread: others may be at work in this process
+_EVENTS = ("open", "socket.connect", "socket.getaddrinfo", "subprocess.Popen")
 
 
 def _watch(event: str, args: tuple[Any, ...]) -> None:
-    if _watching and event in ("open", "socket.connect", "socket.getaddrinfo", "subprocess.Popen"):
+    if _watched == threading.get_ident() and event in _EVENTS:
         _touched.append(f"{event} {args[:1]}")
 
 
@@ -179,7 +181,7 @@ def audit() -> Iterator[None]:
 
 
 def test_hostile_headers_touch_no_file_and_no_network(audit: None) -> None:
-    global _watching  # noqa: PLW0603
+    global _watched  # noqa: PLW0603
     checks = verifier()
     payload = segments(good())[1]
     tokens = [signed(payload, header, OTHER) for header in WRONG_HEADERS.values()]
@@ -187,11 +189,11 @@ def test_hostile_headers_touch_no_file_and_no_network(audit: None) -> None:
         with pytest.raises(InvalidToken):
             checks.verify(token, "access")
     _touched.clear()
-    _watching = True
+    _watched = threading.get_ident()
     try:
         for token in tokens:
             with pytest.raises(InvalidToken):
                 checks.verify(token, "access")
     finally:
-        _watching = False
+        _watched = None
     assert _touched == []

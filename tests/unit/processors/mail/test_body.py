@@ -51,7 +51,7 @@ from dsdc.samples.fonts import FAMILIES, pdf_name
 {setup}
 sys.stdout.buffer.write(body_pdf(Path(sys.argv[1])))
 """
-    return subprocess.run([sys.executable, "-c", script, source], check=True, capture_output=True, timeout=120).stdout
+    return subprocess.run([sys.executable, "-c", script, source], check=True, capture_output=True, timeout=500).stdout
 
 
 _DRAW_SAMPLES = "for face in FAMILIES['sans']: pdf_name(face)"

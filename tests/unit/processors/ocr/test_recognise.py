@@ -169,9 +169,9 @@ def test_a_blank_page_is_read_once(mode: str, engine: Counting, stored: Callable
     page = stored("blank", Image.new(mode, (1700, 2200), "white"), 200)
     recognise(page.image, engine, Ocr())  # loads the engine
     engine.sizes.clear()
-    started = time.monotonic()
+    started = time.process_time()  # the engine works in this process
     found = recognise(page.image, engine, Ocr())
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
     assert found == PageText("", "ocr", None, (), {"dpi": 200, "enlarged": 1})
     assert len(engine.sizes) == 1
 

@@ -213,10 +213,10 @@ def _webp_header(width: int, height: int) -> bytes:
 def test_bombs_are_refused_from_the_header(save: Save, renderer: PageRenderer, media_type: str, data: bytes) -> None:
     source = save("bomb", data)
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(TooLarge):
         list(renderer.draw(source, media_type))
-    spent, (_, peak) = time.perf_counter() - began, tracemalloc.get_traced_memory()
+    spent, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert spent < 1
     assert peak < 5_000_000

@@ -108,7 +108,7 @@ def test_a_page_that_takes_for_ever_is_damaged_and_the_others_are_had(
     source = exponential_pdf(tmp_path / "deep.pdf")
     started = time.monotonic()
     pages = list(renderer(parsers(page_cpu_s=2)).pages(source, PDF))
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
     assert [page.page for page in pages] == [1, 2, 3]
     assert [isinstance(page, DamagedPage) for page in pages] == [False, True, False]
     assert isinstance(pages[1], DamagedPage)
@@ -236,7 +236,7 @@ next(pages)
         time.sleep(0.5)  # it is drawing the page that never ends
         assert child.is_running()
         parent.kill()
-    child.wait(timeout=15)
+    child.wait(timeout=60)
 
 
 def test_pages_are_read_in_parallel_and_given_in_order(parsers: Callable[..., Parsers], tmp_path: Path) -> None:
