@@ -35,7 +35,7 @@ def run(
     with (
         pages(documents) as material,
         service() as serving,
-        httpx.Client(base_url=serving.url, headers=serving.headers, timeout=600, trust_env=False) as http,
+        httpx.Client(base_url=serving.url, auth=serving.auth, timeout=600, trust_env=False) as http,
     ):
         report = {mode: _measure(here, http, material, rounds, given) for mode, given in _MODES.items()}
     print_json(report) if as_json else _print(report)

@@ -64,7 +64,7 @@ def _check_equal(ours: Serving, theirs: Serving, material: Sequence[Page]) -> No
     for page in material:
         said = []
         for one in (ours, theirs):
-            with httpx.Client(base_url=one.url, headers=one.headers, timeout=600, trust_env=False) as http:
+            with httpx.Client(base_url=one.url, auth=one.auth, timeout=600, trust_env=False) as http:
                 answer = post(http, page.data, page.path.name)
                 said.append((answer["label"], round(answer["probability"], 4)))
         if said[0] != said[1]:

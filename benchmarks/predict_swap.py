@@ -7,6 +7,7 @@ that it was before.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -15,13 +16,14 @@ import httpx
 import typer
 from sqlalchemy import func, select
 
-from benchmarks.serving import Load, Serving, load, pages, service, token
+from benchmarks.serving import Load, Serving, SignedIn, load, pages, service
 from dsdc.cli.console import print_json, table
 from dsdc.db.session import transaction
 from dsdc.db.tables import ModelVersion, Prediction
 from dsdc.errors import PurposeFailed
-from dsdc.ml.registry import champion, set_alias
-from dsdc.settings import settings
+from dsdc.ml.registry import Registered, by_version, champion, set_alias
+from dsdc.pipeline.training import unservable
+from dsdc.settings import Settings, settings
 
 
 def run(
@@ -34,14 +36,14 @@ def run(
     """The champion changes every few seconds under load: requests lost."""
     config = settings()
     before = champion(config)
-    others = _versions(config.train.model_name, before.id)
-    if not others:
-        raise PurposeFailed("There is one model alone.", hint="Train another; it need not be promoted.")
+    other = next((found for found in _others(config, before.id) if not unservable(config, found)), None)
+    if other is None:
+        raise PurposeFailed("No other model can serve here.", hint="Train another; it need not be promoted.")
     begun = datetime.now(UTC)
     try:
         with pages(documents) as material, service() as serving, ThreadPoolExecutor(1) as pool:
             asking = pool.submit(load, serving, material, clients=clients, seconds=seconds)
-            swaps = _swap(serving, [others[0], before.id], every, until=time.monotonic() + seconds)
+            swaps = _swap(serving, [other.id, before.id], every, until=time.monotonic() + seconds)
             found = asking.result()
     finally:
         set_alias(config, "champion", before.id, author="benchmark", reason="predict_swap is over")
@@ -49,18 +51,18 @@ def run(
     print_json(report) if as_json else _print(report, found)
 
 
-def _versions(name: str, but: int) -> list[int]:
-    """Ids of the other versions, the newest first."""
+def _others(config: Settings, but: int) -> Iterator[Registered]:
+    """The other versions, the newest first."""
     with transaction() as session:
-        query = select(ModelVersion.id).where(ModelVersion.name == name, ModelVersion.id != but)
-        return list(session.scalars(query.order_by(ModelVersion.version.desc())))
+        query = select(ModelVersion.version).where(ModelVersion.name == config.train.model_name, ModelVersion.id != but)
+        versions = list(session.scalars(query.order_by(ModelVersion.version.desc())))
+    yield from (by_version(config, version) for version in versions)
 
 
 def _swap(serving: Serving, turns: list[int], every: float, *, until: float) -> int:
     """Make one version after the other the champion and have it loaded; how often."""
     config, done = settings(), 0
-    headers = {"Authorization": f"Bearer {token('model-admin')}"}
-    with httpx.Client(base_url=serving.url, headers=headers, timeout=600, trust_env=False) as http:
+    with httpx.Client(base_url=serving.url, auth=SignedIn("model-admin"), timeout=600, trust_env=False) as http:
         while time.monotonic() < until:
             set_alias(config, "champion", turns[done % len(turns)], author="benchmark", reason="predict_swap")
             http.post("/v1/model/reload").raise_for_status()

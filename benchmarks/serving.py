@@ -14,9 +14,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Serving:
 
     url: str
     process: subprocess.Popen[bytes]
-    headers: Mapping[str, str] = field(default_factory=dict)
+    auth: httpx.Auth | None = None
 
     def memory_mb(self) -> float:
         """Resident memory of it and its children."""
@@ -98,15 +98,21 @@ def service(**env: str) -> Iterator[Serving]:
         started(["-m", "services.auth"], f"http://127.0.0.1:{auth}", own | env),
         started(["-m", "services.predict"], f"http://127.0.0.1:{predict}", own | env) as process,
     ):
-        yield Serving(f"http://127.0.0.1:{predict}", process, {"Authorization": f"Bearer {token('viewer')}"})
+        yield Serving(f"http://127.0.0.1:{predict}", process, SignedIn("viewer"))
 
 
-def token(role: Role) -> str:
-    """What `auth` would give a user of this role."""
-    config = settings()
-    signer = TokenSigner(config.auth, signing_key(KeyFolder.of(config).ensure(), datetime.now(UTC)))
-    signed, _ = signer.sign(subject=uuid4(), name="benchmark", role=role, kind="access", session=uuid4())
-    return signed
+class SignedIn(httpx.Auth):
+    """A user of this role, with tokens as `auth` gives them; a new one for each request, however long a run takes."""
+
+    def __init__(self, role: Role) -> None:
+        config = settings()
+        self._signer = TokenSigner(config.auth, signing_key(KeyFolder.of(config).ensure(), datetime.now(UTC)))
+        self._claims: dict[str, Any] = {"subject": uuid4(), "name": "benchmark", "role": role, "session": uuid4()}
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        signed, _ = self._signer.sign(kind="access", **self._claims)
+        request.headers["Authorization"] = f"Bearer {signed}"
+        yield request
 
 
 @contextmanager
@@ -117,7 +123,11 @@ def started(arguments: Sequence[str], url: str, env: Mapping[str, str]) -> Itera
             [sys.executable, *arguments], cwd=project_root(), env=os.environ | dict(env), stdout=out, stderr=out
         )
         try:
-            _wait(url, process)
+            try:
+                _wait(url, process)
+            except PurposeFailed as error:
+                out.seek(0)
+                raise PurposeFailed(f"{error} Its last words: {out.read()[-2000:].decode(errors='replace')}") from error
             yield process
         finally:
             process.terminate()
@@ -177,7 +187,7 @@ async def _load(serving: Serving, documents: Sequence[tuple[str, bytes]], client
     limits = httpx.Limits(max_connections=clients)
     begun, peak = time.monotonic(), serving.memory_mb()
     async with httpx.AsyncClient(
-        base_url=serving.url, headers=serving.headers, timeout=600, limits=limits, trust_env=False
+        base_url=serving.url, auth=serving.auth, timeout=600, limits=limits, trust_env=False
     ) as http:
 
         async def client(number: int) -> None:
