@@ -197,9 +197,8 @@ def every_child_dies(number: int) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        while any(
-            lives(child.pid) for child in hit
-        ):  # one that dies a little later is one too many for the next request
+        # One that dies a little later is one too many for the next request.
+        while any(lives(child.pid) for child in hit):
             time.sleep(0.01)
 
 
